@@ -1,0 +1,1 @@
+"""Which problems stay, and why: measuring problems, deciding by rules, publishing. Imports no other folder."""

@@ -1,0 +1,1 @@
+"""The stages that train on curated sets. Imports curation and distill."""
