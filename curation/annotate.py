@@ -1,0 +1,175 @@
+"""Annotators: what is measured about problems, and the one loop that measures it.
+
+An annotation is columns about problems, stored per problem id under the hash of the settings that change its values.
+Measuring is always the same: *find what is missing, compute it, commit it*. So a run that was killed, a pool that grew
+and a run that changes nothing are one case.
+
+A new annotator is one file: a class with its settings as fields, `COLUMNS`, and `annotate(problems)`; and one line where
+the names are listed (`flows/recipe.py`).
+"""
+
+import contextlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from curation import problem
+from curation.model import Model, RunningServer, serve
+from curation.pool import Pool
+from curation.progress import Progress, Step
+from curation.store import Store, arrow, batches, settings_hash
+
+CHUNK_ROWS = 1024
+SECONDS_BETWEEN_COMMITS = 5.0
+
+
+class HowItRuns:
+    """Marks a field that says how the work runs and changes no value: `Annotated[int, HowItRuns()]`. Not hashed."""
+
+
+@dataclass
+class Work:
+    """What measuring needs: where results lie, the problems, and how to show progress.
+
+    `con` has a view `problems` (the pool) and a table `wanted` (column id): the problems to measure now.
+    """
+
+    store: Store
+    con: duckdb.DuckDBPyConnection
+    pool: Pool
+    progress: Progress
+    exits: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What the run has to end at its end: servers that were started for it."""
+    models: Mapping[str, Model] = field(default_factory=dict)
+    """The recipe's models, by name."""
+    prompts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How prompts differ by source."""
+    drawn: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Samples and tokens that this run drew, by the annotator's key; empty when all was there."""
+    _servers: dict[str, RunningServer] = field(default_factory=dict)
+
+    def server(self, model: Model) -> RunningServer:
+        """The model's server; started at the first call, ended with the run."""
+        key = model.model_dump_json()
+        if key not in self._servers:
+            self._servers[key] = self.exits.enter_context(
+                serve(model, log=self._log(model), progress=self.progress.line)
+            )
+        return self._servers[key]
+
+    def _log(self, model: Model) -> Path:
+        folder = Path(self.store.root) if self.store.local else Path(tempfile.gettempdir()) / "cuvee"
+        name = re.sub(r"\W+", "-", model.model.rstrip("/").rsplit("/", 1)[-1])
+        return folder / "logs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+
+
+class Annotator(BaseModel):
+    """Base of all annotators: its settings are its fields, frozen; a key it does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    NAME: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+    """Raised when the same settings would give other values, or a default changes."""
+    COLUMNS: ClassVar[pa.Schema]
+    """The columns it adds; booleans are what rules test, NULL when unknown."""
+    UNIT: ClassVar[str] = "rows"
+
+    def settings(self) -> dict[str, Any]:
+        """What changes the values: name, version, and fields that differ from their defaults."""
+        runs = {
+            name
+            for name, info in type(self).model_fields.items()
+            if any(isinstance(m, HowItRuns) for m in info.metadata)
+        }
+        changed = self.model_dump(mode="json", exclude_defaults=True, exclude=runs)
+        return {"annotator": self.NAME, "version": self.VERSION, **changed}
+
+    def annotate(self, problems: pa.Table) -> pa.Table:
+        """`id` and COLUMNS for every row of `problems`, one problem at a time; needs no workspace.
+
+        May depend only on what the id hashes: prompt, messages, answer, verifier and its arguments.
+        """
+        raise NotImplementedError
+
+    def measure(self, work: Work, name: str) -> pa.Table:
+        """`id` and COLUMNS for every wanted problem; what the workspace lacks is computed and committed.
+
+        name: the annotator's key in the recipe, for progress.
+        """
+        folder = declare(self, work.store)
+        missing = (
+            f"problems semi join wanted using (id) anti join {work.store.scan(folder, self.table_schema())} using (id)"
+        )
+        total = count(work.con, missing)
+        if total:
+            reader = batches(work.con.cursor(), f"from {missing}", CHUNK_ROWS)
+            with work.progress.step(name, total, self.UNIT) as step:
+                commit_chunks(
+                    work.store, folder, (pa.Table.from_batches([batch]) for batch in reader), self.checked, step
+                )
+            work.store.merge(folder)
+        rows = f"{work.store.scan(folder, self.table_schema())} semi join wanted using (id)"
+        return one_row_per_id(work.con, rows, self.COLUMNS)
+
+    def checked(self, problems: pa.Table) -> pa.Table:
+        """`annotate`, with its promise held: the same ids in the same order, the columns it declares."""
+        out = self.annotate(problems).cast(self.table_schema())
+        assert out["id"].equals(problems["id"]), f"{self.NAME} changed the ids of its chunk"
+        return out
+
+    @classmethod
+    def table_schema(cls) -> pa.Schema:
+        return pa.schema([problem.SCHEMA.field("id"), *cls.COLUMNS])
+
+
+def declare(annotator: Annotator, store: Store, **inputs: str) -> str:
+    """The folder of an annotation, its settings written beside it. `inputs`: what else its values depend on."""
+    settings = annotator.settings() | inputs
+    folder = store.path("annotations", annotator.NAME, settings_hash(settings))
+    store.declare(folder, settings)
+    return folder
+
+
+def commit_chunks(
+    store: Store,
+    folder: str,
+    chunks: Iterator[pa.Table],
+    compute: Callable[[pa.Table], pa.Table],
+    step: Step,
+) -> None:
+    """Computes chunk by chunk and commits a part every few seconds, so that a kill loses seconds."""
+    done: list[pa.Table] = []
+    committed = time.monotonic()
+    try:
+        for chunk in chunks:
+            done.append(compute(chunk))
+            step.advance(chunk.num_rows)
+            if time.monotonic() - committed >= SECONDS_BETWEEN_COMMITS:
+                store.append(folder, pa.concat_tables(done))
+                done, committed = [], time.monotonic()
+    finally:
+        if done:
+            store.append(folder, pa.concat_tables(done))
+
+
+def one_row_per_id(con: duckdb.DuckDBPyConnection, rows: str, columns: pa.Schema) -> pa.Table:
+    """Rows with one row per id: of two writers' rows, which are equal, the one in the part with the smaller name."""
+    names = ", ".join(f'"{name}"' for name in columns.names)
+    return arrow(
+        con,
+        f"select id, {names} from {rows} qualify row_number() over (partition by id order by filename) = 1",
+    )
+
+
+def count(con: duckdb.DuckDBPyConnection, rows: str) -> int:
+    return int(con.execute(f"select count(*) from {rows}").fetchall()[0][0])

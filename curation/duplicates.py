@@ -1,0 +1,124 @@
+"""Which problems ask the same, and whether they agree on the answer.
+
+Two problems are duplicates when their texts are equal after a normalisation that keeps what carries meaning: numbers,
+operators, LaTeX commands and word order. It forgets case, spacing, `$`, `\\left` and `\\right`, `\\dfrac` for `\\frac`, and
+the punctuation of sentences. "Same template, other numbers" is no duplicate.
+
+    has_duplicate    another problem asks the same
+    answer_conflict  they carry answers that the verifier finds different; NULL when the verifier could not tell
+    cluster          the smallest id among them (its own id when alone)
+    cluster_size     how many they are
+    same_text        hash of the normalised text: equal for problems that ask the same
+
+Which one stays is decided by a rule over `duplicate` (rules.py), not here.
+"""
+
+import hashlib
+import re
+import unicodedata
+from typing import Any, ClassVar
+
+import duckdb
+import pyarrow as pa
+
+from curation.annotate import CHUNK_ROWS, Annotator, Work, count, declare, one_row_per_id
+from curation.store import arrow, batches
+from curation.verify import as_completion
+from curation.verify.pool import Job, graders
+
+NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
+_SAME = [
+    (re.compile(r"\\(?:left|right|displaystyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])"), " "),
+    (re.compile(r"\\[dt]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\[,;:!> ]|\\q?quad(?![A-Za-z])|~|\$|\\\(|\\\)|\\\[|\\\]"), " "),
+]
+_TOKEN = re.compile(r"\\[a-z]+|\d+(?:\.\d+)?|[^\W\d_]+|[^\s.,;?\"“”，。；？]")
+
+
+def normalized(text: str) -> str:
+    """The text as it is compared: its tokens, joined by blanks."""
+    text = unicodedata.normalize("NFKC", text)
+    for pattern, replacement in _SAME:
+        text = pattern.sub(replacement, text)
+    return " ".join(_TOKEN.findall(text.lower())) or text
+
+
+class Duplicates(Annotator):
+    """Finds problems that ask the same. Looks at the whole pool, whatever rules dropped."""
+
+    NAME: ClassVar[str] = "duplicates"
+    COLUMNS: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("has_duplicate", pa.bool_()),
+            ("answer_conflict", pa.bool_()),
+            ("cluster", pa.string()),
+            ("cluster_size", pa.int64()),
+            ("same_text", pa.string()),
+        ]
+    )
+
+    def measure(self, work: Work, name: str) -> pa.Table:
+        folder = declare(self, work.store, pool=work.pool.version)
+        if not work.store.parts(folder):
+            total = count(work.con, "problems")
+            with work.progress.step(name, total) as step:
+                reader = batches(work.con.cursor(), f"select {', '.join(NEEDED)} from problems", CHUNK_ROWS)
+                work.store.append(folder, self.annotate(reader))
+                step.advance(total)
+        return one_row_per_id(work.con, work.store.scan(folder, self.table_schema()), self.COLUMNS)
+
+    def annotate(self, problems: pa.Table | pa.RecordBatchReader) -> pa.Table:
+        """A whole pool in (columns id, prompt, messages, answer, verifier, verifier_args); `id` and COLUMNS out."""
+        con = duckdb.connect()
+        con.execute(
+            "create table texts (id varchar, same_text varchar, answer varchar, verifier varchar, verifier_args varchar)"
+        )
+        for batch in problems.to_batches() if isinstance(problems, pa.Table) else problems:
+            rows = batch.select(["prompt", "messages"]).to_pylist()
+            texts = pa.array([_text_hash(row["prompt"], row["messages"] or []) for row in rows], pa.string())
+            named = {name: batch[name] for name in ("id", "answer", "verifier", "verifier_args")}
+            con.register("chunk", pa.table(named | {"same_text": texts}))
+            con.execute("insert into texts by name from chunk")
+        con.register("conflicts", _conflicts(con))
+        found = arrow(
+            con,
+            """select id, cluster_size > 1 as has_duplicate,
+                   case when conflicts.same_text is null then false else conflicts.conflict end as answer_conflict,
+                   cluster, cluster_size, same_text
+            from texts
+            join (select same_text, min(id) as cluster, count(*) as cluster_size from texts group by 1)
+                using (same_text)
+            left join conflicts using (same_text)""",
+        )
+        return found.cast(self.table_schema())
+
+
+def _text_hash(prompt: str, messages: list[dict[str, str]]) -> str:
+    turns = [f"{turn['role']}\0{normalized(turn['content'])}" for turn in messages]
+    return hashlib.blake2b("\1".join([*turns, normalized(prompt)]).encode(), digest_size=16).hexdigest()
+
+
+def _conflicts(con: duckdb.DuckDBPyConnection) -> pa.Table:
+    """same_text and conflict (NULL when a verifier failed) of every group whose answers differ as strings."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    rows = arrow(
+        con,
+        """select same_text, trim(answer) as answer, any_value(verifier) as verifier, any_value(verifier_args) as args
+        from texts where answer is not null
+          and same_text in (select same_text from texts group by 1 having count(distinct trim(answer)) > 1)
+        group by 1, 2 order by 1, 2""",
+    )
+    for row in rows.to_pylist():
+        groups.setdefault(row["same_text"], []).append(row)
+    pairs = [(key, answers[0], other) for key, answers in groups.items() for other in answers[1:]]
+    graded = [pair for pair in pairs if pair[1]["verifier"] is not None]
+    jobs = (
+        Job(one["verifier"], one["answer"], as_completion(one["verifier"], other["answer"], one["args"]), one["args"])
+        for _, one, other in graded
+    )
+    # Without a verifier nothing can tell the answers apart: unknown.
+    found: dict[str, set[str]] = {key: {"error"} for key, one, _ in pairs if one["verifier"] is None}
+    for (key, _, _), verdict in zip(graded, graders().grade_many(jobs), strict=True):
+        found.setdefault(key, set()).add(verdict.outcome)
+    conflict = [True if "wrong" in outcomes else None if "error" in outcomes else False for outcomes in found.values()]
+    return pa.table({"same_text": pa.array(found.keys(), pa.string()), "conflict": pa.array(conflict, pa.bool_())})

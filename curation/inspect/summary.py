@@ -1,0 +1,157 @@
+"""A dataset at a glance: the funnel, pass rates, sets, rejected rows; and rows by the rule that dropped them."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from curation.publish import SPLITS, Dataset
+from curation.store import arrow, literal, parquet, quoted
+
+BAR = 30
+BINS = 10
+
+
+def summary(dataset: Dataset) -> dict[str, Any]:
+    """What `cuvee inspect` shows, as plain data."""
+    manifest = dataset.manifest
+    return {
+        "dataset": dataset.ref,
+        "folder": dataset.folder,
+        "fingerprint": manifest["fingerprint"],
+        "counts": manifest["counts"],
+        "funnel": manifest["rules"],
+        "pass_rates": {e["key"]: histogram(dataset, e) for e in manifest["annotators"] if e.get("n")},
+        "sets": {
+            config: {split: splits[split]["rows"] for split in SPLITS} for config, splits in manifest["sets"].items()
+        },
+        "sources": manifest["pool"]["sources"],
+        "licenses": manifest["licenses"],
+        "drawn": manifest["drawn"],
+    }
+
+
+def histogram(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any]]:
+    """Problems and kept problems by how many samples passed (or by tenths of the rate when n is large)."""
+    n, prefix = annotator["n"], annotator["prefix"]
+    by_count = n <= 16
+    value = (
+        quoted(prefix + "passes")
+        if by_count
+        else f"least({BINS - 1}, floor({BINS} * {quoted(prefix + 'pass_rate')}))::int"
+    )
+    found = {
+        row[0]: row[1:]
+        for row in dataset.store.connect()
+        .execute(
+            f"""select {value} as value, count(*), count(*) filter (kept) from {dataset.decisions()}
+            where list_contains(measured, {literal(annotator["key"])}) and {quoted(prefix + "used")} > 0 group by 1"""
+        )
+        .fetchall()
+    }
+    bins = range(n + 1) if by_count else range(BINS)
+    label = (lambda b: f"{b}/{n}") if by_count else (lambda b: f"{b / BINS:.1f}-{(b + 1) / BINS:.1f}")
+    return [{"passes": label(b), "problems": found.get(b, (0, 0))[0], "kept": found.get(b, (0, 0))[1]} for b in bins]
+
+
+def rows(dataset: Dataset, rule: str | None, count: int) -> list[dict[str, Any]]:
+    """The first problems that `rule` dropped, or with None the first that were kept."""
+    condition = "kept" if rule is None else f"dropped_by = {literal(rule)}"
+    outcome = "'pass'" if rule is None else quoted("rule_" + rule)
+    found = arrow(
+        dataset.store.connect(),
+        f"""select id, source, row, prompt, answer, {outcome} as outcome, split
+        from {dataset.decisions()} where {condition} limit {int(count)}""",
+    )
+    return list(found.to_pylist())
+
+
+def rejected(dataset: Dataset, count: int) -> list[dict[str, Any]]:
+    """The first rows that were rejected when the pool was read. Raises FileNotFoundError when the pool is gone."""
+    path = f"{dataset.manifest['pool']['folder']}/rejected.parquet"
+    if not dataset.store.fs.exists(path):
+        raise FileNotFoundError(path)
+    found = arrow(dataset.store.connect(), f"from {parquet(dataset.store.readable([path]))} limit {int(count)}")
+    return list(found.to_pylist())
+
+
+def show(console: Console, data: dict[str, Any]) -> None:
+    """Prints a summary."""
+    counts = data["counts"]
+    console.print(f"[bold]{escape(data['dataset'])}[/]  {escape(data['folder'])}")
+    console.print(
+        f"{counts['read']:,} rows read = {counts['kept']:,} kept + {counts['dropped']:,} dropped + "
+        f"{counts['rejected']:,} rejected\n"
+    )
+    show_funnel(console, counts, data["funnel"], data["sources"])
+    for key, bins in data["pass_rates"].items():
+        show_histogram(console, key, bins)
+    sets = Table("set", *SPLITS, box=None, header_style="bold", pad_edge=False)
+    for config, splits in data["sets"].items():
+        sets.add_row(escape(config), *(f"{splits[split]:,}" for split in SPLITS))
+    console.print(sets)
+
+
+def show_funnel(
+    console: Console, counts: dict[str, int], funnel: list[dict[str, Any]], sources: dict[str, Any]
+) -> None:
+    table = Table("", "rows", "left", "", "why", box=None, header_style="bold", pad_edge=False)
+    for name in ("rows", "left"):
+        next(column for column in table.columns if column.header == name).justify = "right"
+    read = counts["read"]
+    left = read
+    table.add_row("read", "", f"{left:,}", _bar(left, read), "")
+    if counts["rejected"]:
+        reasons = [f"{reason} ({count})" for source in sources.values() for reason, count in source["reasons"].items()]
+        left -= counts["rejected"]
+        table.add_row("rejected", f"-{counts['rejected']:,}", f"{left:,}", _bar(left, read), escape(", ".join(reasons)))
+    for rule in funnel:
+        gone = rule["entered"] - rule["pass"]
+        left -= gone
+        why = escape(" ".join(rule["condition"].split()))
+        why += f"  [yellow]({rule['unknown']:,} unknown)[/]" if rule["unknown"] else ""
+        undecided = rule["unmeasured"]
+        why += f"  [yellow]({undecided:,} undecided)[/]" if undecided else ""
+        table.add_row(escape(rule["rule"]), f"-{gone:,}" if gone else "0", f"{left:,}", _bar(left, read), why)
+    console.print(table)
+    console.print()
+
+
+def show_histogram(console: Console, key: str, bins: list[dict[str, Any]]) -> None:
+    table = Table(
+        "passes",
+        "problems",
+        "",
+        "kept",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        title=f"{escape(key)}: how often the model solves a problem",
+        title_justify="left",
+        title_style="",
+    )
+    largest = max((b["problems"] for b in bins), default=0)
+    for b in bins:
+        table.add_row(b["passes"], f"{b['problems']:,}", _bar(b["problems"], largest), f"{b['kept']:,}")
+    table.columns[1].justify = table.columns[3].justify = "right"
+    console.print(table)
+    console.print()
+
+
+def show_rows(console: Console, found: list[dict[str, Any]]) -> None:
+    """Prints rows, one line each."""
+    table = Table(*(found[0] if found else ["no such row"]), box=None, header_style="bold", pad_edge=False)
+    for row in found:
+        table.add_row(*(escape(_line(value)) for value in row.values()))
+    console.print(table)
+
+
+def _line(value: Any, width: int = 60) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _bar(count: int, largest: int) -> str:
+    eighths = round(8 * BAR * count / largest) if largest else 0
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")

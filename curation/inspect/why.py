@@ -1,0 +1,122 @@
+"""Why a problem is in or out: every measurement, every rule, every rollout."""
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from curation import problem
+from curation.publish import Dataset, DatasetError
+from curation.rollouts import ROLLOUTS, VERDICTS
+from curation.store import arrow, literal
+
+SHOWN = 300
+
+
+def why(dataset: Dataset, problem_id: str) -> dict[str, Any]:
+    """All that is known of one problem. An id may be cut short as long as one problem only begins with it."""
+    con = dataset.store.connect()
+    query = f"select * from {dataset.decisions()} where starts_with(id, ?) order by id limit 3"
+    found = arrow(con, query, [problem_id]).to_pylist()
+    exact = [row for row in found if row["id"] == problem_id]
+    if not found:
+        raise DatasetError(
+            f"{dataset.ref} has no problem {problem_id!r}; `cuvee inspect {dataset.ref} --rows 10` lists some"
+        )
+    if len(found) > 1 and not exact:
+        raise DatasetError(f"several problems begin with {problem_id!r}: {', '.join(row['id'] for row in found)}, …")
+    row = (exact or found)[0]
+    manifest = dataset.manifest
+    measured = {}
+    for entry in manifest["annotators"]:
+        done = entry["key"] in row["measured"]
+        measured[entry["key"]] = {name: row[name] for name in entry["columns"]} if done else None
+    rules = [
+        {"rule": rule["rule"], "condition": rule["condition"], "outcome": row[f"rule_{rule['rule']}"]}
+        for rule in manifest["rules"]
+    ]
+    return {
+        "dataset": dataset.ref,
+        "kept": row["kept"],
+        "dropped_by": row["dropped_by"],
+        "split": row["split"],
+        "problem": {name: row[name] for name in problem.SCHEMA.names},
+        "duplicate": row.get("duplicate"),
+        "measured": measured,
+        "rules": rules,
+        "rollouts": {e["key"]: _rollouts(dataset, e, row) for e in manifest["annotators"] if e.get("rollouts")},
+    }
+
+
+def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rollouts of a problem that counted, with their verdicts, by sample index."""
+    store = dataset.store
+    folder = annotator["rollouts"][row["source"]]
+    drawn = store.scan(store.path("rollouts", folder), ROLLOUTS)
+    verdicts = store.scan(store.path("verdicts", folder), VERDICTS)
+    found = arrow(
+        store.connect(),
+        f"""select sample_index, outcome, extracted, reason, finish_reason, tokens, text, reasoning
+        from (select * from {drawn} where problem_id = {literal(row["id"])} and sample_index < {annotator["n"]}
+              qualify row_number() over (partition by sample_index
+                  order by finish_reason = 'length', max_tokens desc, filename) = 1) as r
+        left join (select * from {verdicts} where problem_id = {literal(row["id"])}
+              qualify row_number() over (partition by rollout order by verifier_version desc, filename) = 1) as v
+            using (rollout)
+        order by sample_index""",
+    )
+    return list(found.to_pylist())
+
+
+def show(console: Console, data: dict[str, Any]) -> None:
+    """Prints what `why` gives."""
+    asked = data["problem"]
+    verdict = "[green]kept[/]" if data["kept"] else f"[red]dropped[/] by [bold]{escape(str(data['dropped_by']))}[/]"
+    where = f"row {asked['row']} of source {asked['source']}"
+    console.print(f"[bold]{escape(asked['id'])}[/]  {verdict}  {escape(where)}, split {data['split']}\n")
+    console.print(_shown(asked["prompt"]), markup=False, highlight=False)
+    console.print(
+        f"answer: {asked['answer']}   verifier: {asked['verifier']}   license: {asked['license']}\n", markup=False
+    )
+
+    table = Table("rule", "outcome", "keeps a problem when", box=None, header_style="bold", pad_edge=False)
+    colours = {"pass": "green", "fail": "red", "unknown": "yellow", "unmeasured": "dim"}
+    for rule in data["rules"]:
+        colour = colours[rule["outcome"]]
+        table.add_row(
+            escape(rule["rule"]), f"[{colour}]{rule['outcome']}[/]", escape(" ".join(rule["condition"].split()))
+        )
+    console.print(table)
+    console.print()
+
+    table = Table("measured", "column", "value", box=None, header_style="bold", pad_edge=False)
+    for key, columns in data["measured"].items():
+        if columns is None:
+            table.add_row(escape(key), "", "[dim]not measured: a rule above had dropped it[/]")
+            continue
+        for number, (name, value) in enumerate(columns.items()):
+            shown = f"{value:.3f}" if isinstance(value, float) else "unknown" if value is None else str(value)
+            table.add_row(escape(key) if number == 0 else "", escape(name), escape(_shown(shown)))
+    if data["duplicate"] is not None:
+        table.add_row("decided", "duplicate", str(data["duplicate"]))
+    console.print(table)
+
+    for key, rollouts in data["rollouts"].items():
+        if not rollouts:
+            continue
+        counts = Counter((r["extracted"], r["outcome"]) for r in rollouts)
+        console.print(f"\n[bold]{escape(key)}[/]: {len(rollouts)} rollouts")
+        for (extracted, outcome), count in counts.most_common():
+            console.print(f"  {count} x {outcome or 'cut off'}: {extracted!r}", markup=False)
+        for r in rollouts:
+            console.print(
+                f"  #{r['sample_index']} {r['outcome'] or 'cut off'}, {r['tokens']} tokens: {_shown(r['text'])!r}",
+                markup=False,
+                highlight=False,
+            )
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"

@@ -1,0 +1,276 @@
+"""A model as a server: its settings, its identity, and an OpenAI-compatible address, given or started here.
+
+    with serve(Model(model="~/models/SmolLM2-135M-Instruct"), log=Path("vllm.log")) as server:
+        server.url, server.name     # http://127.0.0.1:41873/v1, SmolLM2-135M-Instruct
+
+Every LLM of a recipe (policy, tagger, judge, teacher) is a `Model`. `check` finds mistakes when the recipe is loaded,
+`identity` says which weights and texts its answers come from, `serve` gives its address for as long as the block runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from curation.engine import HOST, Serve, vllm_command, vllm_environment
+from curation.prompt import Prompt
+from curation.supervisor import ServerError, Supervised, supervised
+from curation.weights import ModelError, folder_identity, hub_commit, weight_files
+
+__all__ = ["Model", "ModelError", "Prompt", "RunningServer", "Serve", "ServerError"]
+__all__ += ["api_key", "check", "identity", "serve", "served_name"]
+
+URL_PATIENCE = 10.0
+"""Seconds in which a given URL must answer: a server that someone has just restarted gets a second chance."""
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+class Model(BaseModel):
+    """A name and how it is reached: started here from `model`, or running at `url`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    model: str = Field(min_length=1)
+    """A folder, a Hub name (org/name), or, with `url`, the name under which that server serves it."""
+    url: str | None = None
+    """Base of an OpenAI-compatible server, such as http://host:8000/v1; with it nothing is started."""
+    revision: str | None = None
+    """Commit, branch or tag of a Hub model; for a `url`, whatever pins what is served there."""
+    serve: Serve = Serve()
+    """Settings of the server started here; unused with `url`."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the server's key (capitals); the key itself is never written down."""
+    prompt: Prompt = Prompt()
+    """How problems are put to the model."""
+    concurrency: int = Field(default=64, gt=0)
+    """Requests in flight at once; how it runs, so no part of what rollouts are filed under."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hide_key(cls, given: Any) -> Any:
+        # pydantic quotes the input in its errors: what is, or may be, a key must be gone before they are written.
+        if not isinstance(given, dict):
+            return given
+        name = given.get("api_key_env")
+        if "api_key" in given or (name is not None and not VARIABLE.fullmatch(str(name))):
+            return {k: v for k, v in given.items() if k != "api_key"} | {"api_key_env": "(not shown)"}
+        return given
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_variable(cls, name: str | None) -> str | None:
+        if name is not None and not VARIABLE.fullmatch(name):
+            raise ValueError("is the name of an environment variable (A-Z, 0-9, _); a key does not belong in a recipe")
+        return name
+
+
+def check(model: Model) -> None:
+    """Raises ModelError when `model` cannot be right; looks at names of files only, so a recipe loads at once.
+
+    A relative path that does not exist but looks like org/name passes as a Hub name.
+    """
+    if model.url is not None:
+        _check_url(model.url)
+        return
+    folder = Path(model.model).expanduser()
+    if not folder.is_dir():
+        if folder.exists():
+            raise ModelError(
+                f"model: {model.model!r} is a file; give the folder that holds config.json and the weights"
+            )
+        if not HUB_NAME.fullmatch(model.model):
+            raise ModelError(
+                f"model: {model.model!r} is neither a folder that exists nor a Hub name. Allowed are a folder with "
+                "config.json and weights, a Hub name such as Qwen/Qwen3-8B, or any name together with `url`"
+            )
+        return
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    missing += [] if weight_files(folder) else ["weight files (*.safetensors or *.bin)"]
+    if missing:
+        raise ModelError(
+            f"model: the folder {model.model!r} has no {' and no '.join(missing)}; give the folder that "
+            "save_pretrained or a download has written"
+        )
+    if model.revision is not None:
+        raise ModelError(
+            f"revision: {model.revision!r} has no meaning for the folder {model.model!r}, whose files identify it; "
+            "remove it, or give a Hub name"
+        )
+
+
+def _check_url(url: str) -> None:
+    hint = "give the base of an OpenAI-compatible server, such as http://host:8000/v1"
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number, a bracket left open
+        well_formed = False
+    if "@" in url:
+        raise ModelError(
+            f"url: holds a user name or a password (not shown); name its variable in api_key_env and {hint}"
+        )
+    if not well_formed or parts.query or parts.fragment:
+        raise ModelError(f"url: {url!r} is not of the form http(s)://host[:port]/path; {hint}")
+
+
+def identity(model: Model) -> dict[str, object]:
+    """What makes the model answer as it does, as plain JSON: part of the hash that its rollouts are filed under.
+
+    Folder: digests of config, tokenizer and chat template, the end tokens of the generation config, and per weight file
+    its name, size and a digest of samples; the same wherever the folder lies. Hub: repository and commit.
+    URL: served name and revision, or `unpinned: True`. ModelError when a Hub name cannot be resolved to a commit.
+    """
+    check(model)
+    if model.url is not None:
+        pin: dict[str, object] = {"unpinned": True} if model.revision is None else {"revision": model.revision}
+        return {"served_name": model.model} | pin
+    folder = Path(model.model).expanduser()
+    if not folder.is_dir():
+        return {"repository": model.model, "commit": hub_commit(model.model, model.revision)}
+    return folder_identity(folder)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """Where a model answers."""
+
+    url: str
+    """Base for requests, such as http://127.0.0.1:41873/v1."""
+    name: str
+    """What requests give as `model`."""
+    max_model_len: int | None
+    """Tokens of prompt and answer together; None where the server does not say."""
+    engine: dict[str, str | None]
+    """`engine`, `version` and `dtype`, for the record beside each row; None where the server does not say."""
+    process: Supervised | None = None
+    """The server's processes, when it was started here."""
+
+    @property
+    def started_here(self) -> bool:
+        """Whether it ends with the run."""
+        return self.process is not None
+
+    def ensure_alive(self) -> None:
+        """ServerError, with the end of the log, when a server started here has exited."""
+        if self.process is not None:
+            self.process.ensure_alive()
+
+
+@contextmanager
+def serve(model: Model, *, log: Path, progress: Callable[[str], None] | None = None) -> Iterator[RunningServer]:
+    """The model's server for the length of a `with` block; one started here has left no process when the block ends.
+
+    `log` takes the output of a server started here. `progress` gets a few words when one starts and when it is ready.
+    ModelError: the settings, or the name or key that a given server wants. ServerError: it does not start or answer.
+    """
+    check(model)
+    if model.url is not None:
+        yield _reach(model, model.url.rstrip("/"))
+        return
+    say = progress or (lambda _: None)
+    port = _free_port()
+    root, name = f"http://{HOST}:{port}", served_name(model)
+    # The commit of the identity is the one that is loaded, also when the branch moves on.
+    commit = None if Path(model.model).expanduser().is_dir() else hub_commit(model.model, model.revision)
+    source = model.model if commit else str(Path(model.model).expanduser())
+    command = vllm_command(model.serve, model=source, commit=commit, name=name, port=port)
+    say(f"starting {name}")
+    began = time.monotonic()
+    with supervised(command, env=vllm_environment(api_key(model)), log=log) as process:
+        process.wait_for(f"{root}/health", timeout=model.serve.start_timeout)
+        server = _reach(model, f"{root}/v1", process)
+        say(f"ready after {time.monotonic() - began:.0f} s")
+        yield server
+
+
+def served_name(model: Model) -> str:
+    """The name in requests: of a folder its last part, of a Hub model org/name, of a URL the name given."""
+    folder = Path(model.model).expanduser()
+    return folder.resolve().name if model.url is None and folder.is_dir() else model.model
+
+
+def api_key(model: Model) -> str | None:
+    """The server's key from the environment, None when the model names no variable; ModelError when that has no key."""
+    if model.api_key_env is None:
+        return None
+    key = os.environ.get(model.api_key_env, "").strip()
+    if not key:
+        raise ModelError(f"api_key_env: the environment variable {model.api_key_env} is not set; export it with a key")
+    if not (key.isascii() and key.isprintable()):  # HTTP libraries would refuse it, and quote it in their errors
+        raise ModelError(f"api_key_env: what {model.api_key_env} holds is no key: it has line breaks or odd characters")
+    return key
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _reach(model: Model, url: str, process: Supervised | None = None) -> RunningServer:
+    """Asks the server at `url` what it serves, for up to `URL_PATIENCE` seconds."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
+    name, key = served_name(model), api_key(model)
+    deadline = time.monotonic() + URL_PATIENCE
+    while True:
+        try:
+            served = {str(entry["id"]): entry for entry in _get_json(f"{url}/models", key)["data"]}
+            break
+        except HTTPError as error:
+            trouble = f"HTTP {error.code}"
+            if error.code in (401, 403):
+                held = f"the key in {model.api_key_env}" if key else "a request without a key; set `api_key_env`"
+                raise ModelError(f"url: {url} refuses {held}: {trouble}") from None
+        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+            trouble = str(error) or type(error).__name__
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"{url}/models does not answer as an OpenAI-compatible server does ({trouble}), tried for "
+                f"{URL_PATIENCE:g} s. Check that the server runs, that host and port can be reached from here, and "
+                "that `url` is its base (it usually ends in /v1)"
+            )
+        time.sleep(1)
+    if name not in served:
+        raise ModelError(f"model: {url} does not serve {name!r}; it serves {', '.join(sorted(served)) or 'nothing'}")
+    entry = served[name]
+    engine = entry.get("owned_by") if entry.get("owned_by") in ("vllm", "sglang") else None
+    try:
+        version = str(_get_json(f"{url.removesuffix('/v1')}/version", key)["version"])
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        version = None  # not every engine says
+    # vLLM says its dtype only in its log.
+    dtype = re.search(r"\bdtype=torch\.(\w+)", process.output()) if process else None
+    return RunningServer(
+        url=url,
+        name=name,
+        max_model_len=entry.get("max_model_len"),
+        engine={"engine": engine, "version": version, "dtype": dtype[1] if dtype else None},
+        process=process,
+    )
+
+
+def _get_json(url: str, key: str | None) -> Any:
+    import urllib.request
+
+    request = urllib.request.Request(url)
+    if key is not None:
+        request.add_unredirected_header("Authorization", f"Bearer {key}")  # never to where a redirect leads
+    local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # where no proxy leads
+    proxies = [urllib.request.ProxyHandler({})] if local else []
+    with urllib.request.build_opener(*proxies).open(request, timeout=5) as answer:
+        return json.load(answer)

@@ -1,0 +1,194 @@
+"""How often a model solves each problem: n samples, graded; and the view over them that rules read.
+
+The columns are a view over rollouts and verdicts, never stored: raising n or max_tokens, or a new grader, changes what
+is missing, not what is there.
+
+    passes, fails   verdicts correct and wrong among samples 0 .. n-1; a sample cut off at max_tokens counts as a failure
+    errors          samples whose grader failed: unknown, neither passes nor fails
+    truncated       samples cut off at max_tokens
+    drawn, used     samples drawn, and those that count
+    pass_rate       passes / (passes + fails) of the samples used; NULL when there are none
+    pass_rate_low, pass_rate_high   90 % interval (Clopper and Pearson, Biometrika 26, 1934)
+
+In a rule, `passes`, `fails` and `pass_rate` speak of all n samples (rules.py).
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from curation.annotate import Annotator, HowItRuns, Work
+from curation.model import RunningServer, api_key, identity
+from curation.rollouts import Rollouts, Sampling
+from curation.sampling import Group, Missing, Sampler, Tally, missing
+from curation.store import arrow
+from curation.verify.pool import graders
+
+LEVEL = 0.9
+CUT_OFF_WARNING = 0.1
+COUNTS: tuple[str, ...] = ("passes", "fails", "errors", "truncated", "drawn", "used")
+NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
+
+
+class PassRate(Annotator, Sampling):
+    """Samples a model n times a problem and counts what the verifier accepts."""
+
+    NAME: ClassVar[str] = "pass_rate"
+    COLUMNS: ClassVar[pa.Schema] = pa.schema(
+        [(name, pa.int64()) for name in COUNTS]
+        + [(name, pa.float64()) for name in ("pass_rate", "pass_rate_low", "pass_rate_high")]
+    )
+    UNIT: ClassVar[str] = "samples"
+
+    model: str
+    """Which of the recipe's models is sampled."""
+    n: int = Field(gt=0, le=1024)
+    """Samples a problem."""
+    max_tokens: int = Field(gt=0)
+    """Length at which a sample is cut off: the one that RL will use."""
+    prompt: dict[str, Any] = {}
+    """How prompts differ from the model's `prompt`, key by key."""
+    patience: Annotated[float, HowItRuns()] = Field(default=120.0, gt=0)
+    """Seconds without any reply after which the server counts as gone."""
+
+    def sampling(self) -> Sampling:
+        return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
+
+    def rollouts(self, work: Work, sources: list[str]) -> dict[str, Rollouts]:
+        """Which rollouts are those of this annotator, by source."""
+        model = work.models[self.model]
+        known = identity(model)
+        if known.get("unpinned"):
+            work.store.warn(
+                f"model {self.model!r}: what {model.url} serves is not pinned; its samples are kept apart from pinned "
+                "ones. Give models." + self.model + ".revision to say which weights it serves"
+            )
+        prompts = {source: model.prompt.merged(self.prompt | dict(work.prompts.get(source, {}))) for source in sources}
+        return {source: Rollouts(work.store, known, prompt, self.sampling()) for source, prompt in prompts.items()}
+
+    def groups(self, work: Work) -> list[Group]:
+        """The wanted problems, by the rollouts they belong to: sources with the same prompt share a group."""
+        rows = f"select {', '.join(NEEDED)}, source from problems semi join wanted using (id)"
+        table = arrow(work.con, rows)
+        by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
+        for source, rollouts in self.rollouts(work, table["source"].unique().to_pylist()).items():
+            by_hash.setdefault(rollouts.hash, (rollouts, []))[1].append(source)
+        return [
+            Group(rollouts, table.filter(pa.compute.is_in(table["source"], pa.array(sources))).select(NEEDED))
+            for rollouts, sources in by_hash.values()
+        ]
+
+    def measure(self, work: Work, name: str) -> pa.Table:
+        groups = self.groups(work)
+        lacking = missing(work.con, groups, self.n, self.max_tokens)
+        total = lacking.samples + lacking.verdicts
+        if total:
+            tally = self._draw(work, name, groups, lacking)
+            _report(work, name, tally)
+            for group in groups:
+                work.store.merge(group.rollouts.folder)
+                work.store.merge(group.rollouts.verdict_folder)
+        else:
+            work.progress.line(f"{name}: nothing is missing, nothing is sampled")
+        table = pa.concat_tables([self._view(work, group) for group in groups] or [self.table_schema().empty_table()])
+        cut_off, drawn = (pa.compute.sum(table[column]).as_py() or 0 for column in ("truncated", "drawn"))
+        if drawn and cut_off > CUT_OFF_WARNING * drawn:
+            work.store.warn(
+                f"{name}: {cut_off / drawn:.0%} of the samples were cut off at max_tokens={self.max_tokens} and count as "
+                "failures; raise it if RL will use a larger one (cut-off samples are continued, not drawn again)"
+            )
+        return table
+
+    def _draw(self, work: Work, name: str, groups: list[Group], lacking: Missing) -> Tally:
+        model = work.models[self.model]
+        server = work.server(model) if lacking.samples else _NO_SERVER
+        with work.progress.step(name, lacking.samples + lacking.verdicts, self.UNIT) as step:
+            sampler = Sampler(
+                work.con,
+                server,
+                api_key(model),
+                graders(),
+                groups,
+                self.sampling(),
+                self.max_tokens,
+                step,
+                self.patience,
+            )
+            return sampler.run(lacking, model.concurrency)
+
+    def _view(self, work: Work, group: Group) -> pa.Table:
+        """`id` and COLUMNS for the problems of one group; zeros where nothing was drawn."""
+        work.con.register("asked", group.problems.select(["id", "verifier"]))
+        counts = arrow(
+            work.con,
+            f"""select asked.id,
+                count(*) filter (outcome = 'correct' and not cut_off) as passes,
+                count(*) filter (outcome = 'wrong' or cut_off) as fails,
+                count(*) filter (outcome = 'error' and not cut_off) as errors,
+                count(*) filter (cut_off) as truncated,
+                count(rollout) as drawn
+            from asked left join (
+                select problem_id as id, rollout, cut_off, case when cut_off then null else outcome end as outcome
+                from {group.rollouts.graded(self.n, self.max_tokens, "asked")} where not short
+            ) using (id) group by asked.id""",
+        )
+        work.con.unregister("asked")
+        rows = counts.to_pylist()
+        for row in rows:
+            row["used"] = row["passes"] + row["fails"]
+            row["pass_rate"] = row["passes"] / row["used"] if row["used"] else None
+            row["pass_rate_low"], row["pass_rate_high"] = interval(row["passes"], row["used"])
+        return pa.Table.from_pylist(rows, schema=self.table_schema())
+
+
+_NO_SERVER = RunningServer(url="", name="", max_model_len=None, engine={})
+"""For a run that only grades."""
+
+
+def _report(work: Work, name: str, tally: Tally) -> None:
+    work.drawn[name] = {
+        "drawn": tally.drawn,
+        "continued": tally.continued,
+        "tokens": tally.tokens,
+        "prompt_tokens": tally.prompt_tokens,
+    }
+    if tally.refused:
+        problem_id, reason = next(iter(tally.refused.items()))
+        work.store.warn(
+            f"{name}: the server refused {len(tally.refused)} problems, whose pass rate stays unknown; "
+            f"the first is {problem_id}: {reason}"
+        )
+
+
+@functools.cache
+def interval(passes: int, used: int) -> tuple[float | None, float | None]:
+    """The central 90 % interval of a pass rate: the rates that neither one-sided exact test rejects at 5 %.
+
+    (None, None) when nothing was used.
+    """
+    if not used:
+        return None, None
+    tail = (1 - LEVEL) / 2
+
+    def at_least(p: float) -> float:
+        return sum(math.comb(used, k) * p**k * (1 - p) ** (used - k) for k in range(passes, used + 1))
+
+    def at_most(p: float) -> float:
+        return sum(math.comb(used, k) * p**k * (1 - p) ** (used - k) for k in range(passes + 1))
+
+    low = 0.0 if passes == 0 else _root(lambda p: at_least(p) - tail)
+    high = 1.0 if passes == used else _root(lambda p: tail - at_most(p))
+    return low, high
+
+
+def _root(rising: Callable[[float], float]) -> float:
+    """Where a rising function of a rate crosses zero, by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
+    return (low + high) / 2

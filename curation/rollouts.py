@@ -1,0 +1,150 @@
+"""Rollouts and verdicts as they lie in the store, and which of them count.
+
+A rollout is one sample of one model on one problem, filed under the hash of everything that shapes it: model identity,
+prompt, sampling parameters. Not in the hash: how many are drawn and `max_tokens`, as both can grow without drawing again.
+A verdict belongs to one rollout and one version of one verifier; a new grader regrades, it never redraws.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from curation.prompt import Prompt
+from curation.store import Store, literal, settings_hash
+from curation.verify import VERIFIERS, version
+
+# Raised when the same settings would ask a model for something else.
+VERSION = 1
+
+ROLLOUTS = pa.schema(
+    [
+        pa.field("rollout", pa.string(), nullable=False),
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("reasoning", pa.string()),
+        pa.field("token_ids", pa.list_(pa.int32())),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("prompt_tokens", pa.int32()),
+        pa.field("finish_reason", pa.string(), nullable=False),
+        pa.field("max_tokens", pa.int32(), nullable=False),
+        pa.field("continues", pa.string()),
+        pa.field("engine", pa.string()),
+        pa.field("engine_version", pa.string()),
+        pa.field("dtype", pa.string()),
+        pa.field("drawn_at", pa.timestamp("ms", "UTC"), nullable=False),
+    ]
+)
+"""`text` is what follows the prompt (what the server parsed off as thinking is in `reasoning`), `tokens` its length with
+thinking, `finish_reason` is stop or length, `continues` the cut-off rollout that this one carries on."""
+
+VERDICTS = pa.schema(
+    [
+        pa.field("rollout", pa.string(), nullable=False),
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("verifier", pa.string(), nullable=False),
+        pa.field("verifier_version", pa.int32(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("extracted", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+
+class Sampling(BaseModel):
+    """Sampling parameters. All of them are sent with every request: a server's own defaults never count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    temperature: float = Field(default=1.0, ge=0)
+    """0 is greedy; RL samples at 1.0."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Share of probability sampled from."""
+    top_k: int = Field(default=-1, ge=-1)
+    """Number of tokens sampled from; -1 is all."""
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    """Least probability of a token, relative to the likeliest."""
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    """Above 1, tokens seen before become less likely."""
+    presence_penalty: float = 0.0
+    """Above 0, tokens seen in the answer become less likely."""
+    frequency_penalty: float = 0.0
+    """Above 0, tokens become less likely each time they are seen in the answer."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """The rollouts of one model under one prompt and one set of sampling parameters, as they lie in a workspace."""
+
+    store: Store
+    identity: Mapping[str, Any]
+    prompt: Prompt
+    sampling: Sampling
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "model": dict(self.identity),
+            "prompt": self.prompt.model_dump(mode="json", exclude_defaults=True),
+            "sampling": self.sampling.model_dump(mode="json", exclude_defaults=True),
+        }
+
+    @property
+    def hash(self) -> str:
+        return settings_hash(self.settings)
+
+    @property
+    def folder(self) -> str:
+        return self.store.path("rollouts", self.hash)
+
+    @property
+    def verdict_folder(self) -> str:
+        return self.store.path("verdicts", self.hash)
+
+    def declare(self) -> None:
+        self.store.declare(self.folder, self.settings)
+        self.store.declare(self.verdict_folder, self.settings)
+
+    def chosen(self, n: int, max_tokens: int) -> str:
+        """SQL for one rollout per problem and sample index below n, as if drawn with this `max_tokens`.
+
+        `cut_off`: it did not end within max_tokens. `short`: it was cut off at a smaller limit and has to go on.
+
+        Of several rollouts of one index the first of: not cut off, the larger max_tokens, the smaller part name. Where a
+        cut-off rollout cannot go on (its server gave no token ids), every rollout of that problem drawn under its limit
+        is left out, and all are drawn again: redrawing only the cut-off ones would favour short answers.
+        """
+        rows = self.store.scan(self.folder, ROLLOUTS)
+        return f"""(
+            with r as (select * from {rows} where sample_index < {n}),
+            spent as (
+                select problem_id, max(max_tokens) as spent_limit from r
+                where finish_reason = 'length' and token_ids is null and max_tokens < {max_tokens} group by 1)
+            select r.*, tokens > {max_tokens} or (finish_reason = 'length' and max_tokens >= {max_tokens}) as cut_off,
+                finish_reason = 'length' and max_tokens < {max_tokens} as short
+            from r left join spent using (problem_id)
+            where max_tokens > coalesce(spent_limit, -1)
+            qualify row_number() over (partition by problem_id, sample_index
+                order by finish_reason = 'length', max_tokens desc, filename) = 1)"""
+
+    def graded(self, n: int, max_tokens: int, problems: str) -> str:
+        """SQL: `chosen` with the verdict of the problem's verifier in its present version.
+
+        Adds outcome, extracted, reason; NULL where there is no verdict yet. `problems`: SQL with id and verifier.
+        """
+        versions = ", ".join(f"({literal(name)}, {version(name)})" for name in VERIFIERS)
+        return f"""(
+            select chosen.*, verdict.outcome, verdict.extracted, verdict.reason
+            from {self.chosen(n, max_tokens)} as chosen
+            join (select id, verifier from {problems}) as problem on problem.id = chosen.problem_id
+            left join (
+                select rollout, verifier, outcome, extracted, reason
+                from {self.store.scan(self.verdict_folder, VERDICTS)} as v
+                join (values {versions}) as known(name, present)
+                    on v.verifier = known.name and v.verifier_version = known.present
+                qualify row_number() over (partition by rollout, verifier order by filename) = 1
+            ) as verdict on verdict.rollout = chosen.rollout and verdict.verifier = problem.verifier)"""

@@ -1,0 +1,281 @@
+"""Rules: from columns to decisions.
+
+A rule is a named SQL condition over the columns of one row; a problem stays when every rule is true. Deciding is cheap
+and measuring is dear, so a rule never measures: it reads what annotators have added, and can be changed and run again
+(`cuvee sweep`) without a model.
+
+The outcome of a rule is
+    pass        true
+    fail        false
+    unknown     NULL although everything it reads was measured: a measurement failed. Never lets a row through
+    unmeasured  NULL because a rule above dropped the row before it was measured
+
+`passes`, `fails` and `pass_rate` (= passes/n) of a pass-rate annotator speak of *all n samples*. A sample that is not
+drawn, or that ended in error, could be either: the rule is evaluated for every way the rest could go, and is NULL unless
+all of them agree. So a rule never depends on how many samples happened to be drawn.
+
+`duplicate` is decided here, not measured: at the place of the rule that uses it, rows that pass every rule above are
+taken in order of preference (gold accepted, order of sources, longer answer, id), and a row is a duplicate when one it
+equals comes before it. A cluster never vanishes because its favourite fell to another rule.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curation import problem, sql
+from curation.store import literal, quoted
+
+DUPLICATE = pa.field("duplicate", pa.bool_())
+OUTCOMES = ("pass", "fail", "unknown", "unmeasured")
+
+
+class RuleError(ValueError):
+    """A rule cannot be used."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one annotator of the recipe adds, as rules see it."""
+
+    key: str
+    """Its key in the recipe."""
+    columns: pa.Schema
+    """Its columns, by the names they have here."""
+    prefix: str = ""
+    """What stands before its own names: `full_` makes full_passes of passes."""
+    samples: int | None = None
+    """n of a pass-rate annotator, whose counts speak of all n samples."""
+    decides_duplicates: bool = False
+
+    def counts(self) -> dict[str, str]:
+        """SQL for its count columns when `k` of all n samples pass, by column name."""
+        if self.samples is None:
+            return {}
+        k, n = quoted(f"{self.prefix}__k"), self.samples
+        return {
+            f"{self.prefix}passes": k,
+            f"{self.prefix}fails": f"{n} - {k}",
+            f"{self.prefix}pass_rate": f"{k} / {n}::double",
+        }
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule at its place."""
+
+    name: str
+    expression: str
+    after: int
+    """How many annotators have run when it is applied."""
+    reads: tuple[str, ...]
+    """Keys of the annotators whose columns it reads."""
+    uses_duplicate: bool = False
+
+
+def place(keep: Mapping[str, str], annotators: Sequence[Measured]) -> list[Rule]:
+    """Rules in the order they are applied: each after the first annotator with which it binds, else as listed.
+
+    Raises RuleError for a rule that binds with no column at hand, naming the nearest.
+    """
+    rules = [_placed(name, expression, annotators) for name, expression in keep.items()]
+    return sorted(rules, key=lambda rule: rule.after)
+
+
+def _placed(name: str, expression: str, annotators: Sequence[Measured]) -> Rule:
+    everything = schema_after(annotators)
+    try:
+        sql.check(expression, everything, boolean=True)
+        names = sql.columns_of(expression)
+    except sql.ExpressionError as error:
+        raise RuleError(name, str(error)) from error
+    after = 0
+    reads = []
+    for number, annotator in enumerate(annotators, start=1):
+        own = {column.lower() for column in annotator.columns.names}
+        if annotator.decides_duplicates:
+            own.add(DUPLICATE.name)
+        if own & names:
+            after = number
+            reads.append(annotator.key)
+    return Rule(name, expression, after, tuple(reads), DUPLICATE.name in names)
+
+
+def schema_after(annotators: Iterable[Measured]) -> pa.Schema:
+    """Every column a rule may name once these annotators have run."""
+    fields = list(problem.SCHEMA)
+    for annotator in annotators:
+        fields += list(annotator.columns)
+        if annotator.decides_duplicates:
+            fields.append(DUPLICATE)
+    return pa.schema(fields)
+
+
+class Decisions:
+    """Rows, their columns and the outcome of every rule so far, as tables of one DuckDB connection.
+
+    `frame` is a view: problem columns, measured columns, and `measured`, the keys of the annotators that measured the
+    row. `state` is a table: id and state, which is `in` (every rule so far passed), `out` (one failed or is unknown) or
+    `undecided` (none failed, one is unmeasured: only in a sweep).
+    """
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, problems: str, sources: Sequence[str], frozen: bool = False
+    ) -> None:
+        """problems: SQL for the problems, or with `frozen` for the decisions of an earlier run.
+
+        sources: names of the sources, the preferred ones first.
+        """
+        self.con, self.problems, self.sources, self.frozen = con, problems, list(sources), frozen
+        self.measured: list[Measured] = []
+        self.rules: list[Rule] = []
+        self._duplicates = False
+        self._view()
+        con.execute("create or replace table state as select id, 'in' as state from frame")
+
+    @property
+    def source_order(self) -> str:
+        """SQL for the place of a row's source in the recipe."""
+        return f"list_position([{', '.join(literal(source) for source in self.sources)}]::varchar[], source)"
+
+    def wanted(self, everything: bool = False) -> None:
+        """Makes the table `wanted`: ids that no rule has dropped so far (or all)."""
+        self.con.execute(f"create or replace table wanted as select id from state where {everything} or state <> 'out'")
+
+    def add(self, annotator: Measured, columns: pa.Table | None) -> None:
+        """Adds what an annotator measured: `id` and its own columns, which get their names here. None when frozen."""
+        if columns is not None:
+            renamed = columns.rename_columns(["id", *annotator.columns.names])
+            name = f"m_{len(self.measured)}"
+            self.con.register("columns", renamed)
+            self.con.execute(f"create or replace table {name} as from columns")
+            self.con.unregister("columns")
+        self.measured.append(annotator)
+        self._view()
+
+    def apply(self, rule: Rule) -> None:
+        """Evaluates one rule over all rows and brings `state` up to date."""
+        if rule.uses_duplicate:
+            self._decide_duplicates()
+        value = self._value(rule)
+        measured = " and ".join(f"list_contains(measured, {literal(key)})" for key in rule.reads) or "true"
+        table = f"o_{len(self.rules)}"
+        self.con.execute(
+            f"""create or replace table {table} as
+            select frame.id, case when value then 'pass' when not value then 'fail'
+                       when {measured} then 'unknown' else 'unmeasured' end as outcome
+            from frame join ({value}) using (id)"""
+        )
+        self.con.execute(
+            f"""create or replace table state as
+            select id, case when state = 'out' or outcome in ('fail', 'unknown') then 'out'
+                            when state = 'undecided' or outcome = 'unmeasured' then 'undecided' else 'in' end as state
+            from state join {table} using (id)"""
+        )
+        self.rules.append(rule)
+
+    def finish(self, holdout: float = 0.0, seed: int = 0) -> None:
+        """Makes the view `decisions`: the frame, `rule_<name>` for every rule, kept, dropped_by, split.
+
+        holdout: the share of rows, 0 to 1, that goes to the split `test`, by hash of the cluster: duplicates never
+        stand on both sides, and a row stays on its side when the pool grows.
+        """
+        outcomes = [f"o_{number}.outcome as {quoted('rule_' + rule.name)}" for number, rule in enumerate(self.rules)]
+        joins = "".join(f" join o_{number} using (id)" for number in range(len(self.rules)))
+        cases = "".join(
+            f" when o_{number}.outcome <> 'pass' then {literal(rule.name)}" for number, rule in enumerate(self.rules)
+        )
+        dropped_by = f"case{cases} end" if cases else "null::varchar"
+        cluster = "cluster" if "cluster" in self._columns() else "frame.id"
+        part = f"md5_number_lower({literal(str(seed))} || ':' || coalesce({cluster}, frame.id))"
+        split = f"case when {part} / 18446744073709551616.0 < {holdout} then 'test' else 'train' end"
+        self.con.execute(
+            f"""create or replace view decisions as
+            select {", ".join(["frame.*", *outcomes])}, state = 'in' as kept, {dropped_by} as dropped_by, {split} as split
+            from frame join state using (id){joins}"""
+        )
+
+    def funnel(self) -> list[dict[str, Any]]:
+        """One entry a rule, in order: rows that reached it (`entered`), and how many of these pass, fail, are unknown."""
+        rows = []
+        alive = "true"
+        for rule in self.rules:
+            column = quoted("rule_" + rule.name)
+            counts = dict(
+                self.con.execute(f"select {column}, count(*) from decisions where {alive} group by 1").fetchall()
+            )
+            rows.append(
+                {"rule": rule.name, "condition": rule.expression, "entered": sum(counts.values())}
+                | {outcome: counts.get(outcome, 0) for outcome in OUTCOMES}
+            )
+            alive += f" and {column} = 'pass'"
+        return rows
+
+    # ---- how
+
+    def _columns(self) -> set[str]:
+        return {column.lower() for column in schema_after(self.measured).names}
+
+    def _view(self) -> None:
+        if self.frozen:
+            self.con.execute(f"create or replace view base as from {self.problems}")
+        else:
+            columns = [
+                f"m_{number}.{quoted(name)}"
+                for number, annotator in enumerate(self.measured)
+                for name in annotator.columns.names
+            ]
+            keys = [
+                f"case when m_{number}.id is not null then {literal(annotator.key)} end"
+                for number, annotator in enumerate(self.measured)
+            ]
+            measured = f"list_filter([{', '.join(keys)}]::varchar[], lambda key: key is not null)"
+            joins = "".join(f" left join m_{number} on m_{number}.id = p.id" for number in range(len(self.measured)))
+            self.con.execute(
+                f"""create or replace view base as
+                select {", ".join(["p.*", *columns, f"{measured} as measured"])} from {self.problems} as p{joins}"""
+            )
+        duplicate = " left join duplicate_of using (id)" if self._duplicates else ""
+        self.con.execute(f"create or replace view frame as from base{duplicate}")
+
+    def _value(self, rule: Rule) -> str:
+        """SQL giving id and the rule's value, NULL where it is not the same for every way the missing samples may go."""
+        names = sql.columns_of(rule.expression)
+        # A value that cannot be computed for a row (a cast of odd text) is unknown for that row, no reason to stop.
+        expression = f"try((\n{rule.expression}\n))"
+        relation = "frame"
+        for annotator in self.measured:
+            counts = annotator.counts()
+            if not counts.keys() & names:
+                continue
+            k, p, f = (quoted(annotator.prefix + name) for name in ("__k", "passes", "fails"))
+            ways = f"range(coalesce({p}, 0)::bigint, {annotator.samples} - coalesce({f}, 0)::bigint + 1)"
+            replaced = ", ".join(f"{value} as {quoted(name)}" for name, value in counts.items())
+            relation = f"(select * replace ({replaced}) from (select *, unnest({ways}) as {k} from {relation}))"
+        if relation == "frame":
+            return f"select id, {expression} as value from frame"
+        return f"""select id, case when count(value) < count(*) then null
+                               when bool_and(value) then true when not bool_or(value) then false end as value
+                   from (select id, {expression} as value from {relation}) group by id"""
+
+    def _decide_duplicates(self) -> None:
+        preference = [self.source_order, "length(answer) desc nulls last", "id"]
+        if "gold_accepted" in self._columns():
+            preference.insert(0, "gold_accepted desc nulls last")
+        before = f"(partition by same_text order by {', '.join(preference)} rows between unbounded preceding and 1 preceding)"
+        # In a sweep a row that may yet pass the rules above leaves the question open for the first that surely does.
+        self.con.execute(
+            f"""create or replace table duplicate_of as
+            select id, case when bool_or(state = 'in') over {before} then true
+                            when bool_or(state = 'undecided') over {before} then null else false end as duplicate
+            from base join state using (id) where state <> 'out' and same_text is not null"""
+        )
+        self._duplicates = True
+        self._view()

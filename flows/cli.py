@@ -1,0 +1,414 @@
+"""The command line. Importing it is quick; each command imports what it needs."""
+
+import json
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from curation.publish import Dataset
+    from flows.curate import Outcome, StepFailed
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+workspace_option = click.option(
+    "--workspace",
+    default="cuvee-data",
+    show_default=True,
+    envvar="CUVEE_WORKSPACE",
+    help="Where everything is kept: a folder, or s3://bucket/path.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cuvee", message="cuvee %(version)s")
+def main() -> None:
+    """Turn raw problem pools into reasoning training sets.
+
+    \b
+    cuvee run demo                          read, measure, decide, publish
+    cuvee inspect demo                      what was kept, what was not, and why
+    cuvee why demo PROBLEM_ID               everything about one problem
+    cuvee sweep demo --rule 'learnable=passes between 1 and 5'
+                                            other rules over the same measurements: no model, seconds
+
+    Measuring only ever adds to the workspace, so a run that was stopped, by whatever means, goes on where it was: run the
+    same command again.
+    """
+
+
+@main.command()
+@click.argument("recipe")
+@workspace_option
+@click.option("--until", metavar="NAME", help="Stop after this annotator (or `pool`); nothing is published.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value: --set annotate.pass_rate.n=16"
+)
+@click.option(
+    "--measure-all", is_flag=True, help="Measure problems that a rule has dropped already; changes no decision."
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+@json_option
+def run(
+    recipe: str,
+    workspace: str,
+    until: str | None,
+    overrides: tuple[str, ...],
+    measure_all: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run RECIPE: a YAML file, or the name of a shipped one (`cuvee recipes`).
+
+    Reads the sources, measures what is not in the workspace yet, applies the rules, publishes a dataset. Samples come from
+    the models the recipe names; vLLM is started when a model has no `url`, and ended with the run.
+
+    \b
+    cuvee run demo
+    cuvee run my.yaml --set annotate.pass_rate.n=16 --workspace s3://bucket/pools
+    cuvee run my.yaml --until gold          look at the cheap measurements first
+    """
+    from curation.inspect.summary import show, summary
+    from curation.progress import Progress
+    from flows.curate import StepFailed, curate_flow
+    from flows.recipe import load
+    from flows.server import prefect_api
+
+    with _mistakes():
+        loaded = load(recipe, _pairs("--set", overrides))
+        keys = ["pool", *(step.key for step in loaded.steps)]
+        if until is not None and until not in keys:
+            raise click.UsageError(f"--until: {until!r} is no annotator of {recipe}; it has {', '.join(keys)}")
+        _models_known(loaded)
+        _lock_free(workspace)
+        try:
+            with prefect_api():
+                outcome = curate_flow(
+                    loaded, workspace, until=until, measure_all=measure_all, progress=Progress(quiet=quiet)
+                )
+        except StepFailed as error:
+            _failed_step(error, workspace)
+    console = _console()
+    for warning in outcome.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if outcome.dataset is None:
+        click.echo(f"stopped after {until}, as asked; run the same without --until to go on")
+        return
+    data = summary(outcome.dataset) | {"new": outcome.new, "drawn": outcome.drawn, "warnings": outcome.warnings}
+    if as_json:
+        click.echo(_json(data))
+        return
+    show(console, data)
+    _closing(console, outcome)
+
+
+def _models_known(loaded: Any) -> None:
+    """Says at once what would fail after the pool was read: a key that is not in the environment."""
+    from curation.model import api_key
+
+    for model in loaded.recipe.models.values():
+        api_key(model)
+
+
+def _lock_free(workspace: str) -> None:
+    """Refuses a workspace in use before anything is started for the run."""
+    from curation.store import Store
+
+    with Store(workspace).locked():
+        pass
+
+
+def _closing(console: "Console", outcome: "Outcome") -> None:
+    dataset = outcome.dataset
+    assert dataset is not None
+    console.print()
+    if not outcome.drawn:
+        console.print("Nothing was sampled: every rollout was in the workspace already.")
+    for key, drawn in outcome.drawn.items():
+        continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
+        console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}, {drawn['tokens']:,} tokens.")
+    if outcome.new:
+        console.print(f"Published {dataset.ref} in {dataset.folder}", soft_wrap=True)
+    else:
+        console.print(f"The content is that of {dataset.ref}: nothing new was published.", soft_wrap=True)
+    name = dataset.manifest["name"]
+    example = _an_id(dataset)
+    console.print("\n[bold]Next[/]")
+    console.print(f"  cuvee why {name} {example}", highlight=False)
+    for rule in dataset.manifest["rules"]:
+        if "passes" in rule["condition"]:
+            console.print(
+                f"  cuvee sweep {name} --rule '{rule['rule']}={_tighter(rule['condition'])}'",
+                highlight=False,
+                markup=False,
+            )
+            break
+    console.print(f"  cuvee inspect {name} --rows 5", highlight=False)
+    console.print(
+        f"  python -c \"import datasets; print(datasets.load_dataset('{dataset.folder}', 'rl'))\"",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _an_id(dataset: "Dataset") -> str:
+    from curation.inspect.summary import rows
+
+    for rule in reversed(dataset.manifest["rules"]):
+        if found := rows(dataset, rule["rule"], 1):
+            return str(found[0]["id"])
+    found = rows(dataset, None, 1)
+    return str(found[0]["id"]) if found else "PROBLEM_ID"
+
+
+def _tighter(condition: str) -> str:
+    """A rule to try next to the one there is."""
+    return "passes between 1 and 4" if "between" in condition else condition
+
+
+@main.command()
+@click.argument("dataset")
+@click.option(
+    "--rule", "changes", multiple=True, metavar="NAME=SQL", help="Replace or add a rule; `NAME=` alone removes it."
+)
+@click.option("--save", metavar="NEW.yaml", type=click.Path(dir_okay=False), help="Write a recipe with these rules.")
+@workspace_option
+@json_option
+def sweep(dataset: str, changes: tuple[str, ...], save: str | None, workspace: str, as_json: bool) -> None:
+    """Decide again under other rules, over what was measured for DATASET. No model is started.
+
+    \b
+    cuvee sweep demo --rule 'learnable=passes between 1 and 5'
+    cuvee sweep demo --rule 'short=prompt_words < 100' --rule 'unique=' --save stricter.yaml
+
+    A row that was never measured, because a rule above had dropped it, is undecided: it is counted as neither kept nor
+    dropped, and the samples that would decide it are told.
+    """
+    from curation.inspect.summary import show_funnel
+    from curation.sweep import sweep as decide_again
+
+    with _mistakes():
+        found = _find(dataset, workspace)
+        wanted = {name: text or None for name, text in _pairs("--rule", changes).items()}
+        result = decide_again(found, wanted)
+        if save is not None:
+            _save(found, wanted, save)
+    counts = dict(found.manifest["counts"]) | {"kept": result.kept, "dropped": result.dropped}
+    if as_json:
+        data = {"dataset": found.ref, "counts": counts | {"undecided": result.undecided}, "funnel": result.funnel}
+        click.echo(_json(data | {"samples": result.samples, "appeared": result.appeared, "vanished": result.vanished}))
+        return
+    console = _console()
+    show_funnel(console, counts, result.funnel, found.manifest["pool"]["sources"])
+    console.print(
+        f"{result.kept:,} kept ({found.manifest['counts']['kept']:,} in {found.ref}: {result.appeared:,} more, "
+        f"{result.vanished:,} fewer), {result.dropped:,} dropped, {result.undecided:,} undecided"
+    )
+    if result.undecided:
+        console.print(
+            f"At most {result.samples:,} samples would decide the undecided rows: run the recipe with these rules."
+        )
+    if save is not None:
+        console.print(f"Wrote {save}; `cuvee run {save}` publishes it.")
+
+
+def _save(dataset: "Dataset", changes: dict[str, str | None], path: str) -> None:
+    """A recipe that is the dataset's own with other rules."""
+    from pathlib import Path
+
+    from flows.recipe import dump
+
+    recipe = dict(dataset.manifest["recipe"])
+    keep = dict(recipe.get("keep", {}))
+    for name, expression in changes.items():
+        if expression is None:
+            keep.pop(name, None)
+        else:
+            keep[name] = expression
+    recipe["keep"] = keep
+    Path(path).write_text(
+        f"# The recipe of {dataset.ref} with other rules, written by `cuvee sweep --save`.\n" + dump(recipe)
+    )
+
+
+@main.command()
+@click.argument("dataset")
+@click.option("--rule", metavar="NAME", help="Show problems that this rule dropped.")
+@click.option(
+    "--rejected", "show_rejected", is_flag=True, help="Show rows that were rejected when the sources were read."
+)
+@click.option(
+    "--rows", "count", type=click.IntRange(min=0), default=0, help="Show so many rows (kept ones unless --rule)."
+)
+@workspace_option
+@json_option
+def inspect(dataset: str, rule: str | None, show_rejected: bool, count: int, workspace: str, as_json: bool) -> None:
+    """Look at DATASET: the funnel, pass rates, rows.
+
+    DATASET is a name (its newest version), name@version, or a folder.
+
+    \b
+    cuvee inspect demo
+    cuvee inspect demo --rule unique         problems that the rule `unique` dropped
+    cuvee inspect demo --rejected            rows that were no problem
+    """
+    from curation.inspect import summary as view
+
+    with _mistakes():
+        found = _find(dataset, workspace)
+        names = [entry["rule"] for entry in found.manifest["rules"]]
+        if rule is not None and rule not in names:
+            raise click.UsageError(f"--rule: {rule!r} is no rule of {found.ref}; it has {', '.join(names)}")
+        data = view.summary(found)
+        listed = None
+        try:
+            if show_rejected:
+                listed = view.rejected(found, count or 20)
+            elif rule is not None or count:
+                listed = view.rows(found, rule, count or 20)
+        except FileNotFoundError as error:
+            raise click.UsageError(f"--rejected: the pool of {found.ref} is gone ({error})") from error
+    if as_json:
+        click.echo(_json(data if listed is None else data | {"rows": listed}))
+        return
+    console = _console()
+    if listed is None:
+        view.show(console, data)
+    else:
+        view.show_rows(console, listed)
+
+
+@main.command()
+@click.argument("dataset")
+@click.argument("problem_id")
+@workspace_option
+@json_option
+def why(dataset: str, problem_id: str, workspace: str, as_json: bool) -> None:
+    """Everything about one problem of DATASET: measurements, rules, rollouts.
+
+    PROBLEM_ID may be cut short as long as only one problem begins with it.
+    """
+    from curation.inspect.why import show
+    from curation.inspect.why import why as look
+
+    with _mistakes():
+        data = look(_find(dataset, workspace), problem_id)
+    if as_json:
+        click.echo(_json(data))
+    else:
+        show(_console(), data)
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def recipes(context: click.Context) -> None:
+    """The shipped recipes; `cuvee recipes show NAME` prints one, to copy and change."""
+    if context.invoked_subcommand is None:
+        from flows.recipe import SHIPPED, shipped_names
+
+        for name in shipped_names():
+            first = (SHIPPED / f"{name}.yaml").read_text().splitlines()[0]
+            click.echo(f"{name:<20} {first.lstrip('# ')}")
+
+
+@recipes.command("show")
+@click.argument("name")
+def recipes_show(name: str) -> None:
+    """Print a shipped recipe."""
+    from flows.recipe import locate
+
+    with _mistakes():
+        click.echo(locate(name).read_text(), nl=False)
+
+
+# ---- shared by the commands
+
+
+def _find(ref: str, workspace: str) -> "Dataset":
+    from curation.publish import find
+    from curation.store import Store
+
+    return find(Store(workspace), ref)
+
+
+def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:
+    """KEY=VALUE options as a mapping."""
+    pairs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise click.UsageError(f"{option}: {text!r} is not of the form NAME=VALUE")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+class _mistakes:  # noqa: N801 (used like a function)
+    """Turns what a user can get wrong into one line and the exit code 2, and what failed into the exit code 1."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, (click.ClickException, click.exceptions.Exit, SystemExit)):
+            return
+        if isinstance(error, KeyboardInterrupt):
+            click.echo("\nstopped. What was drawn is in the workspace; run the same command again to go on.", err=True)
+            sys.exit(130)
+        from curation.store import WorkspaceLocked
+        from curation.supervisor import ServerError
+
+        if isinstance(error, (ServerError, WorkspaceLocked)):
+            _die(str(error), FAILED)
+        if isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("curation", "flows"):
+            _die(_rule_named(error), WRONG)
+
+
+def _rule_named(error: ValueError) -> str:
+    from curation.rules import RuleError
+
+    return f"rule {error.rule}: {error}" if isinstance(error, RuleError) else str(error)
+
+
+def _die(message: str, code: int) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+def _failed_step(failure: "StepFailed", workspace: str) -> NoReturn:
+    """Says which step failed and why; an error nobody foresaw goes to a file with its traceback."""
+    from curation.sampling import SamplingError
+    from curation.store import Store
+    from curation.supervisor import ServerError
+
+    cause = failure.__cause__
+    assert cause is not None
+    if isinstance(cause, ValueError) and type(cause).__module__.split(".")[0] == "curation":
+        _die(f"step {failure.step}: {cause}", WRONG)
+    again = "What was done is in the workspace: run the same command again to go on."
+    if isinstance(cause, (SamplingError, ServerError)):
+        _die(f"step {failure.step}: {cause}\n{again}", FAILED)
+    store = Store(workspace)
+    path = store.path("logs", f"failed-{failure.step}.txt")
+    store.write(path, "".join(traceback.format_exception(cause)).encode())
+    _die(f"step {failure.step}: {type(cause).__name__}: {cause}\nThe traceback is in {path}. {again}", FAILED)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # Tables keep their shape where there is no terminal to ask for its width.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str, indent=2)
+
+
+if __name__ == "__main__":
+    main()

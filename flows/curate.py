@@ -1,0 +1,208 @@
+"""The whole job, in order: read the pool, measure, decide after every annotator, publish.
+
+`curate` calls its steps directly; `curate_flow` runs the same steps as tasks of a Prefect flow. Nothing that matters is
+held by either: every step finds in the store what it did before, so a rerun goes on where the last one stopped.
+"""
+
+import contextlib
+import functools
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import duckdb
+
+from curation import pool as pools
+from curation import problem
+from curation.annotate import Work
+from curation.pass_rate import PassRate
+from curation.progress import Progress
+from curation.publish import Dataset, publish
+from curation.rules import Decisions
+from curation.store import Store, arrow, quoted
+from flows.recipe import AnnotatorStep, Loaded
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StepFailed(RuntimeError):
+    """A step could not be finished; the reason is its cause."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"step `{step}` failed")
+        self.step = step
+
+
+class Call(Protocol):
+    """How a step is run: directly, or as a task of a flow."""
+
+    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+
+def directly(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs a step; what goes wrong is told with the step's name."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        raise StepFailed(name) from error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    dataset: Dataset | None
+    """The dataset; None when the run ended before publishing (`until`)."""
+    new: bool
+    """Whether a version was published: False when the newest has the same content."""
+    drawn: Mapping[str, Mapping[str, int]]
+    """Samples and tokens drawn in this run, by annotator; empty when nothing was sampled."""
+    warnings: list[str]
+
+
+def curate(
+    loaded: Loaded,
+    workspace: str,
+    *,
+    until: str | None = None,
+    measure_all: bool = False,
+    progress: Progress | None = None,
+    call: Call = directly,
+) -> Outcome:
+    """Runs a recipe in a workspace.
+
+    until: stop after this annotator, or after reading the pool with `pool`; nothing is published.
+    measure_all: measure also what rules have dropped already; changes no decision.
+    """
+    started = time.monotonic()
+    recipe = loaded.recipe
+    store = Store(workspace)
+    progress = progress if progress is not None else Progress()
+    with store.locked(), contextlib.ExitStack() as exits:
+        pool = call("pool", pools.read, store, recipe.name, recipe.sources, recipe.max_rejected, progress)
+        con = exits.enter_context(contextlib.closing(store.connect()))
+        con.execute(f"create view problems as from {pool.problems(store)}")
+        work = Work(
+            store,
+            con,
+            pool,
+            progress,
+            exits,
+            models=recipe.models,
+            prompts={name: source.prompt for name, source in recipe.sources.items()},
+        )
+        decisions = Decisions(con, "problems", list(recipe.sources))
+        _apply(decisions, loaded, after=0)
+        if until == "pool":
+            return Outcome(None, False, work.drawn, store.warnings)
+        for number, step in enumerate(loaded.steps, start=1):
+            decisions.wanted(everything=measure_all)
+            columns = call(step.key, step.annotator.measure, work, step.key)
+            decisions.add(step.measured, columns)
+            _apply(decisions, loaded, after=number)
+            if until == step.key:
+                return Outcome(None, False, work.drawn, store.warnings)
+        decisions.finish(recipe.holdout, recipe.seed)
+        dataset, new = call("publish", _publish, store, con, decisions, loaded, work, time.monotonic() - started)
+        return Outcome(dataset, new, work.drawn, store.warnings)
+
+
+def _apply(decisions: Decisions, loaded: Loaded, after: int) -> None:
+    for rule in loaded.rules:
+        if rule.after == after:
+            decisions.apply(rule)
+
+
+def _publish(
+    store: Store, con: duckdb.DuckDBPyConnection, decisions: Decisions, loaded: Loaded, work: Work, seconds: float
+) -> tuple[Dataset, bool]:
+    recipe, pool = loaded.recipe, work.pool
+    kept, problems = con.execute("select count(*) filter (kept), count(*) from decisions").fetchall()[0]
+    counts = {
+        "read": pool.manifest["read"],
+        "rejected": pool.manifest["rejected"],
+        "problems": problems,
+        "kept": kept,
+        "dropped": problems - kept,
+    }
+    # A row is in one place: a pool that changed under the run, or a join that lost a row, must not be published.
+    assert counts["kept"] + counts["dropped"] + counts["rejected"] == counts["read"], counts
+    licences = arrow(
+        con,
+        """select source, license, count(*) as problems, count(*) filter (kept) as kept
+        from decisions group by all order by source, license""",
+    )
+    manifest = {
+        "name": recipe.name,
+        "code_version": importlib.metadata.version("cuvee"),
+        "recipe": loaded.resolved,
+        "pool": {
+            "name": pool.manifest["name"],
+            "version": pool.version,
+            "folder": pool.folder,
+            "sources": pool.manifest["sources"],
+        },
+        "annotators": [_record(step, work) for step in loaded.steps],
+        "counts": counts,
+        "rules": decisions.funnel(),
+        "licenses": licences.to_pylist(),
+        "drawn": work.drawn,
+        "seconds": round(seconds, 1),
+    }
+    sets = {"rl": _rl(decisions)} if recipe.sets.rl is not None else {}
+    return publish(store, con, sets, f"{decisions.source_order}, row", manifest, loaded.yaml)
+
+
+def _rl(decisions: Decisions) -> str:
+    """SQL for the set that RL trains on: problems that stay, with what was measured."""
+    columns = [*problem.SCHEMA.names, *(name for annotator in decisions.measured for name in annotator.columns.names)]
+    return (
+        f"select {', '.join(quoted(name) for name in columns)}, split from decisions where kept "
+        f"order by {decisions.source_order}, row"
+    )
+
+
+def _record(step: AnnotatorStep, work: Work) -> dict[str, Any]:
+    """What the manifest says of an annotator: enough to decide again, and to find its rollouts."""
+    record: dict[str, Any] = {
+        "key": step.key,
+        "annotator": step.annotator.NAME,
+        "prefix": step.prefix,
+        "columns": step.measured.columns.names,
+        "settings": step.annotator.settings(),
+    }
+    if isinstance(step.annotator, PassRate):
+        sources = list(work.pool.manifest["sources"])
+        rollouts = step.annotator.rollouts(work, sources)
+        record |= {
+            "n": step.annotator.n,
+            "max_tokens": step.annotator.max_tokens,
+            "rollouts": {source: rollouts[source].hash for source in sources},
+        }
+    return record
+
+
+def curate_flow(loaded: Loaded, workspace: str, **options: Any) -> Outcome:
+    """`curate` as a Prefect flow, one task a step. Needs a Prefect API (flows/server.py)."""
+    import prefect
+    from prefect.cache_policies import NO_CACHE
+
+    def as_task(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        # Work and store hold locks and connections, and our store is the truth: nothing goes through Prefect's results.
+        # Prefect keeps the functions it ran until the process ends; what they worked on should go before that.
+        once = [functools.partial(directly, name, function, *args, **kwargs)]
+
+        def step() -> T:
+            return once.pop()()
+
+        return prefect.task(name=name, cache_policy=NO_CACHE)(step)()
+
+    @prefect.flow(name="curate", flow_run_name=loaded.recipe.name, validate_parameters=False)
+    def curate_recipe(recipe: str, workspace: str) -> Outcome:
+        return curate(loaded, workspace, call=as_task, **options)
+
+    outcome: Outcome = curate_recipe(loaded.recipe.name, workspace)
+    return outcome
