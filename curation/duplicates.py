@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from curation.annotate import CHUNK_ROWS, Annotator, Work, count, declare, one_row_per_id
-from curation.store import arrow, batches
+from curation.store import arrow, batches, connect
 from curation.verify import as_completion
 from curation.verify.pool import Job, graders
 
@@ -69,7 +69,7 @@ class Duplicates(Annotator):
 
     def annotate(self, problems: pa.Table | pa.RecordBatchReader) -> pa.Table:
         """A whole pool in (columns id, prompt, messages, answer, verifier, verifier_args); `id` and COLUMNS out."""
-        con = duckdb.connect()
+        con = connect()
         con.execute(
             "create table texts (id varchar, same_text varchar, answer varchar, verifier varchar, verifier_args varchar)"
         )
@@ -111,14 +111,21 @@ def _conflicts(con: duckdb.DuckDBPyConnection) -> pa.Table:
     for row in rows.to_pylist():
         groups.setdefault(row["same_text"], []).append(row)
     pairs = [(key, answers[0], other) for key, answers in groups.items() for other in answers[1:]]
-    graded = [pair for pair in pairs if pair[1]["verifier"] is not None]
-    jobs = (
-        Job(one["verifier"], one["answer"], as_completion(one["verifier"], other["answer"], one["args"]), one["args"])
-        for _, one, other in graded
-    )
-    # Without a verifier nothing can tell the answers apart: unknown.
-    found: dict[str, set[str]] = {key: {"error"} for key, one, _ in pairs if one["verifier"] is None}
-    for (key, _, _), verdict in zip(graded, graders().grade_many(jobs), strict=True):
-        found.setdefault(key, set()).add(verdict.outcome)
+    jobs = [_comparison(one, other) for _, one, other in pairs]
+    verdicts = graders().grade_many(job for job in jobs if job is not None)
+    found: dict[str, set[str]] = {}
+    for (key, _, _), job in zip(pairs, jobs, strict=True):
+        found.setdefault(key, set()).add("error" if job is None else next(verdicts).outcome)
     conflict = [True if "wrong" in outcomes else None if "error" in outcomes else False for outcomes in found.values()]
     return pa.table({"same_text": pa.array(found.keys(), pa.string()), "conflict": pa.array(conflict, pa.bool_())})
+
+
+def _comparison(one: dict[str, Any], other: dict[str, Any]) -> Job | None:
+    """Grades one answer as if it were a completion for the other; None when no verifier can."""
+    if one["verifier"] is None:
+        return None
+    try:
+        completion = as_completion(one["verifier"], other["answer"], one["args"])
+    except ValueError:
+        return None  # the verifier cannot write this answer down: unknown, as is any answer that it cannot read
+    return Job(one["verifier"], one["answer"], completion, one["args"])

@@ -25,7 +25,8 @@ do not know (neither Latin nor Han). The answer is evidence for true_false only:
 contradicts it. Of a row only `prompt` and `answer` are read; earlier turns (`messages`) are not.
 
 RE2 (in Arrow, linear in the text) finds the few rows each rule may be about; Python's `re` decides those, with patterns
-whose repetitions are bounded or cannot start twice at one place.
+whose repetitions are bounded or cannot start twice at one place. The file is long because its patterns are the rules;
+they stand in the order of the columns, and tests/curation/test_form.py has the texts that each tells apart.
 """
 
 import itertools
@@ -92,7 +93,7 @@ class Form(Annotator):
             *(told(fired, unread) for fired in (choice, yes_no, proof, parts, figure)),
             told(matches(texts, LINK), blank),
             pc.if_else(pc.is_in(script, pa.array([*self.languages, None], pa.string())), script, "other"),
-            pc.if_else(pc.is_valid(prompts), pc.cast(pc.count_substring_regex(texts, WORD), pa.int64()), None),
+            pc.if_else(pc.is_valid(prompts), word_counts(texts), None),
             answer_kinds(answers, choice),
         ]
         return pa.table([ids, *columns], schema=self.table_schema())
@@ -462,6 +463,16 @@ LINK = (
 SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}"
 WIDE_MARKS = r"\x{3000}-\x{303F}\x{FF00}-\x{FF0F}\x{FF1A}-\x{FF20}\x{FF3B}-\x{FF40}\x{FF5B}-\x{FF65}"
 WORD = rf"[{SPACELESS}]|[^\s{SPACELESS}{WIDE_MARKS}]+"
+
+
+def word_counts(texts: pa.Array) -> pa.Array:
+    """Words per text: counted by WORD, and where all is ASCII by blanks, which is the same and five times as fast."""
+    ascii_ = pc.string_is_ascii(texts)
+    trimmed = pc.ascii_trim_whitespace(texts)
+    blanks = pc.list_value_length(pc.ascii_split_whitespace(trimmed))
+    counted = pc.count_substring_regex(pc.filter(texts, pc.invert(ascii_)), WORD)
+    counts = pc.if_else(pc.equal(trimmed, ""), 0, pc.replace_with_mask(blanks, pc.invert(ascii_), counted))
+    return pc.cast(counts, pa.int64())
 
 
 def scripts(texts: pa.Array) -> pa.Array:

@@ -7,7 +7,7 @@ reject every right completion: the problem reads as hopeless and teaches nothing
     gold_reason    what the verifier said
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -25,30 +25,26 @@ class Gold(Annotator):
     def annotate(self, problems: pa.Table) -> pa.Table:
         """Arrow table with id, answer, verifier, verifier_args in; id, gold_accepted, gold_reason out."""
         rows = problems.select(["id", "answer", "verifier", "verifier_args"]).to_pylist()
-        gradable = [row for row in rows if row["verifier"] is not None and row["answer"] is not None]
-        jobs = (
-            Job(
-                row["verifier"],
-                row["answer"],
-                as_completion(row["verifier"], row["answer"], row["verifier_args"]),
-                row["verifier_args"],
-            )
-            for row in gradable
-        )
-        verdicts = dict(zip((row["id"] for row in gradable), graders().grade_many(jobs), strict=True))
+        jobs = [self._job(row) for row in rows]
+        verdicts = graders().grade_many(job for job in jobs if isinstance(job, Job))
         accepted, reasons = [], []
-        for row in rows:
-            if row["id"] in verdicts:
-                verdict = verdicts[row["id"]]
+        for job in jobs:
+            if isinstance(job, Job):
+                verdict = next(verdicts)
                 accepted.append({"correct": True, "wrong": False, "error": None}[verdict.outcome])
                 reasons.append(verdict.reason)
             else:
                 accepted.append(None)
-                reasons.append("the problem has no " + ("verifier" if row["verifier"] is None else "answer"))
-        return pa.table(
-            {
-                "id": problems["id"],
-                "gold_accepted": pa.array(accepted, pa.bool_()),
-                "gold_reason": pa.array(reasons, pa.string()),
-            }
-        )
+                reasons.append(job)
+        return pa.table([problems["id"], pa.array(accepted, pa.bool_()), reasons], schema=self.table_schema())
+
+    @staticmethod
+    def _job(row: dict[str, Any]) -> Job | str:
+        """The answer as a completion to grade, or why there is none."""
+        if row["verifier"] is None:
+            return "the problem has no verifier"
+        try:
+            completion = as_completion(row["verifier"], row["answer"], row["verifier_args"])
+        except ValueError as error:
+            return str(error)
+        return Job(row["verifier"], row["answer"], completion, row["verifier_args"])

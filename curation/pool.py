@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from curation import problem, sql
 from curation.progress import Progress
 from curation.source import ROW, Source, SourceError
-from curation.store import MANIFEST, Store, arrow, batches, literal, parquet, quoted, settings_hash
+from curation.store import MANIFEST, Store, arrow, batches, connect, literal, parquet, quoted, settings_hash
 from curation.verify import VERIFIERS
 
 # Raised when the same sources would give other problems.
@@ -150,7 +150,7 @@ def _too_many(key: str, count: dict[str, Any], rejected: list[dict[str, Any]], l
 def _rows(key: str, source: Source) -> Iterator[tuple[pa.Table, list[dict[str, Any]]]]:
     """Batches of (problems without id but with `digest`, rejected rows) of one source, `where` and `limit` applied."""
     left = source.limit if source.limit is not None else float("inf")
-    con = duckdb.connect()
+    con = connect()
     query: str | None = None
     for table, unreadable in source.tables(BATCH_ROWS):
         bad = [{"source": key, **row} for row in unreadable]
@@ -273,7 +273,7 @@ def _refusal(row: dict[str, Any]) -> str | None:
 
 def _write(store: Store, folder: str, staging: str) -> list[dict[str, Any]]:
     """Gives ids (the k-th identical row carries ~k) and writes the parts; what the manifest lists of them."""
-    con = duckdb.connect()
+    con = connect()
     con.execute(f"create view staged as select *, row_number() over () as n from {parquet([f'{staging}/*.parquet'])}")
     con.execute(
         """create table repeats as

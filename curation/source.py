@@ -20,7 +20,7 @@ import fsspec
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curation.store import batches, parquet
+from curation.store import batches, connect, parquet
 
 ROW = "__row"
 KINDS = ("hf", "parquet", "jsonl", "reasoning_gym")
@@ -199,7 +199,7 @@ def _digest(path: str) -> dict[str, Any]:
 
 
 def _parquet(paths: list[str], batch_rows: int) -> Iterator[pa.Table]:
-    con = duckdb.connect()
+    con = connect()
     for path in paths:
         if "://" in path:
             con.register_filesystem(fsspec.core.url_to_fs(path)[0])

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from curation.store import quoted, sql_type
+from curation.store import connect, quoted, sql_type
 
 
 class ExpressionError(ValueError):
@@ -34,7 +34,7 @@ class UnknownColumn(ExpressionError):
 @functools.cache
 def _sandbox() -> duckdb.DuckDBPyConnection:
     """A connection that reads no file, to look at expressions with."""
-    return duckdb.connect(config={"enable_external_access": False, "lock_configuration": True})
+    return connect(enable_external_access=False, lock_configuration=True)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ files it lists are read. Of the rest a part is its own commit, so a kill loses w
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -38,6 +39,15 @@ MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
 # Nested columns with row groups over 16 MB cannot be read back by datasets' reader.
 ROW_GROUP_ROWS = 4096
+# What most columns are; DuckDB imports pandas (a second) to be asked about an Arrow type.
+PLAIN_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.timestamp("ms", "UTC"): "TIMESTAMP WITH TIME ZONE",
+}
 # Larger files go to an object store in pieces; they too appear only when whole.
 ONE_PUT_BYTES = 64 << 20
 
@@ -220,8 +230,7 @@ class Store:
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection that can read this workspace's files."""
-        con = duckdb.connect(config={"autoinstall_known_extensions": False})
-        con.execute("set preserve_insertion_order = true")
+        con = connect()
         if not self.local:
             con.register_filesystem(self.fs)
         return con
@@ -283,11 +292,30 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+@functools.cache
 def sql_type(kind: pa.DataType) -> str:
     """DuckDB's name of an Arrow type."""
-    empty = pa.table({"x": pa.array([], kind)})
-    with duckdb.connect() as con:
-        return str(con.from_arrow(empty).types[0])
+    if (plain := PLAIN_TYPES.get(kind)) is not None:
+        return plain
+    if pa.types.is_list(kind):
+        return f"{sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{quoted(field.name)} {sql_type(field.type)}' for field in kind)})"
+    return str(_types().from_arrow(pa.table({"x": pa.array([], kind)})).types[0])
+
+
+@functools.cache
+def _types() -> duckdb.DuckDBPyConnection:
+    return connect()
+
+
+def connect(**config: Any) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection of this process's own.
+
+    Names in SQL never reach Python variables, and no extension is fetched.
+    """
+    quiet = {"python_enable_replacements": False, "autoinstall_known_extensions": False}
+    return duckdb.connect(config=quiet | config)
 
 
 def local_path(path: str | Path) -> str:

@@ -1,6 +1,6 @@
 """What `form` says of small texts, each with its reason, and how often it is right on the labelled half kept for that."""
 
-import importlib.util
+import runpy
 import time
 from pathlib import Path
 from typing import Any
@@ -314,17 +314,20 @@ def test_a_megabyte_of_anything_ends_soon(piece: str) -> None:
     assert time.process_time() - start < 3
 
 
+# Precision and recall on the held half, a bit below what `benchmarks/form.py` prints.
+REACHED = {
+    "multiple_choice": (0.98, 0.96),
+    "true_false": (0.98, 0.96),
+    "proof": (0.98, 0.94),
+    "multi_part": (0.96, 0.87),
+    "needs_figure": (0.57, 0.78),
+}
+
+
 @pytest.mark.skipif(not POOL.exists(), reason=f"the labelled texts are not here: {POOL}")
 def test_precision_and_recall_on_the_held_half() -> None:
-    spec = importlib.util.spec_from_file_location("benchmark_form", ROOT / "benchmarks" / "form.py")
-    assert spec is not None
-    assert spec.loader is not None
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
-    scores = benchmark.scores(benchmark.labelled(POOL, "held"))
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "form.py"))
+    scores = benchmark["scores"](benchmark["labelled"](POOL, "held"))
     for label, (precision, recall) in REACHED.items():
         assert scores[label].precision >= precision, label
         assert scores[label].recall >= recall, label
-
-
-REACHED: dict[str, tuple[float, float]] = {}
