@@ -1,10 +1,12 @@
 """The command line. Importing it is quick; each command imports what it needs."""
 
+import contextlib
 import json
 import sys
+import tempfile
 import traceback
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from curation.publish import Dataset
-    from flows.curate import Outcome, StepFailed
+    from flows.curate import Outcome
 
-DONE, FAILED, WRONG = 0, 1, 2
+FAILED, WRONG = 1, 2
+AGAIN = "What was measured is in the workspace: run the same command again to go on."
 
 workspace_option = click.option(
     "--workspace",
@@ -76,7 +79,7 @@ def run(
     """
     from curation.inspect.summary import show, summary
     from curation.progress import Progress
-    from flows.curate import StepFailed, curate_flow
+    from flows.curate import curate_flow
     from flows.recipe import load
     from flows.server import prefect_api
 
@@ -87,13 +90,9 @@ def run(
             raise click.UsageError(f"--until: {until!r} is no annotator of {recipe}; it has {', '.join(keys)}")
         _models_known(loaded)
         _lock_free(workspace)
-        try:
-            with prefect_api():
-                outcome = curate_flow(
-                    loaded, workspace, until=until, measure_all=measure_all, progress=Progress(quiet=quiet)
-                )
-        except StepFailed as error:
-            _failed_step(error, workspace)
+        progress = Progress(quiet=quiet)
+        with prefect_api(progress.line):
+            outcome = curate_flow(loaded, workspace, until=until, measure_all=measure_all, progress=progress)
     console = _console()
     for warning in outcome.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -348,55 +347,39 @@ def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-class _mistakes:  # noqa: N801 (used like a function)
-    """Turns what a user can get wrong into one line and the exit code 2, and what failed into the exit code 1."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, (click.ClickException, click.exceptions.Exit, SystemExit)):
-            return
-        if isinstance(error, KeyboardInterrupt):
-            click.echo("\nstopped. What was drawn is in the workspace; run the same command again to go on.", err=True)
-            sys.exit(130)
-        from curation.store import WorkspaceLocked
-        from curation.supervisor import ServerError
-
-        if isinstance(error, (ServerError, WorkspaceLocked)):
-            _die(str(error), FAILED)
-        if isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("curation", "flows"):
-            _die(_rule_named(error), WRONG)
-
-
-def _rule_named(error: ValueError) -> str:
-    from curation.rules import RuleError
-
-    return f"rule {error.rule}: {error}" if isinstance(error, RuleError) else str(error)
+@contextlib.contextmanager
+def _mistakes() -> Iterator[None]:
+    """Says in a line what went wrong: exit code 2 for what the user can mend in the command or recipe, 1 for the rest."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except KeyboardInterrupt:
+        click.echo(f"\nstopped. {AGAIN}", err=True)
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last place where an error can be told kindly
+        step = getattr(error, "step", None)
+        cause = error.__cause__ if step is not None and error.__cause__ is not None else error
+        where = f"step {step}: " if step is not None else ""
+        if _is_told(cause):
+            wrong = isinstance(cause, ValueError) and type(cause).__name__ != "WorkspaceLocked"
+            click.echo(f"error: {where}{_rule_named(cause)}" + (f"\n{AGAIN}" if step and not wrong else ""), err=True)
+            sys.exit(WRONG if wrong else FAILED)
+        trace = "".join(traceback.format_exception(cause))
+        with tempfile.NamedTemporaryFile("w", prefix="cuvee-error-", suffix=".txt", delete=False) as file:
+            file.write(trace)
+        click.echo(f"error: {where}{type(cause).__name__}: {cause}\n{AGAIN} The traceback is in {file.name}", err=True)
+        sys.exit(FAILED)
 
 
-def _die(message: str, code: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(code)
+def _is_told(error: BaseException) -> bool:
+    """Whether an error is ours, and so says itself what was given, what is allowed and what to do."""
+    return type(error).__module__.split(".")[0] in ("curation", "flows")
 
 
-def _failed_step(failure: "StepFailed", workspace: str) -> NoReturn:
-    """Says which step failed and why; an error nobody foresaw goes to a file with its traceback."""
-    from curation.sampling import SamplingError
-    from curation.store import Store
-    from curation.supervisor import ServerError
-
-    cause = failure.__cause__
-    assert cause is not None
-    if isinstance(cause, ValueError) and type(cause).__module__.split(".")[0] == "curation":
-        _die(f"step {failure.step}: {cause}", WRONG)
-    again = "What was done is in the workspace: run the same command again to go on."
-    if isinstance(cause, (SamplingError, ServerError)):
-        _die(f"step {failure.step}: {cause}\n{again}", FAILED)
-    store = Store(workspace)
-    path = store.path("logs", f"failed-{failure.step}.txt")
-    store.write(path, "".join(traceback.format_exception(cause)).encode())
-    _die(f"step {failure.step}: {type(cause).__name__}: {cause}\nThe traceback is in {path}. {again}", FAILED)
+def _rule_named(error: BaseException) -> str:
+    rule = getattr(error, "rule", None)
+    return str(error) if rule is None else f"rule {rule}: {error}"
 
 
 def _console() -> "Console":

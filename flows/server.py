@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from curation.supervisor import supervised
@@ -27,8 +27,11 @@ START_SECONDS = 180
 
 
 @contextlib.contextmanager
-def prefect_api() -> Iterator[None]:
-    """Prefect's API for the block. Raises curation.supervisor.ServerError when a local one does not start."""
+def prefect_api(say: Callable[[str], None]) -> Iterator[None]:
+    """Prefect's API for the block. Raises curation.supervisor.ServerError when a local one does not start.
+
+    say: told where a local one shows the run.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     atexit.register(_leave_quietly)
@@ -55,10 +58,15 @@ def prefect_api() -> Iterator[None]:
         str(port),
         "--no-services",
     ]
-    environment = os.environ | {"PREFECT_HOME": str(HOME), "PREFECT_API_URL": address}
+    environment = os.environ | {
+        "PREFECT_HOME": str(HOME),
+        "PREFECT_API_URL": address,
+        "PREFECT_SERVER_UI_API_URL": address,
+    }
     log = Path(tempfile.gettempdir()) / f"cuvee-prefect-{os.getpid()}.log"
     with supervised(command, env=environment, log=log) as server:
         server.wait_for(f"{address}/health", timeout=START_SECONDS)
+        say(f"Prefect shows this run at {address.removesuffix('/api')} while it lasts")
         with prefect.settings.temporary_settings({prefect.settings.PREFECT_API_URL: address}):
             try:
                 yield
