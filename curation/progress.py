@@ -1,9 +1,9 @@
-"""Progress of long work: a bar a step on a terminal, plain lines elsewhere.
+"""Progress of long work: one line a step, with a bar on a terminal and as plain lines elsewhere.
 
-    with progress.step("sample", total=2400, unit="samples") as step:
+    with progress.step("pass_rate", total=2400, unit="samples") as step:
         step.advance(1, tokens=12)
 
-Rates and the time left come from what was done in this run, so work found in the store does not flatter them.
+Rates and the time left come from what this run did, so that work found in the workspace does not flatter them.
 """
 
 import contextlib
@@ -11,85 +11,95 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_FRAMES = 0.2
 
 
 class Step:
-    """One step's count, and how it is shown."""
+    """One step: what is done of how much, and how fast."""
 
-    def __init__(self, out: TextIO, name: str, total: int | None, unit: str, quiet: bool) -> None:
-        self.out, self.name, self.total, self.unit, self.quiet = out, name, total, unit, quiet
+    def __init__(self, progress: "Progress", name: str, total: int | None, unit: str) -> None:
+        self.progress, self.name, self.total, self.unit = progress, name, total, unit
         self.done = 0
         self.also: Counter[str] = Counter()
         self.started = self.shown = time.monotonic()
-        self.terminal = out.isatty() and not quiet
 
     def advance(self, count: int = 1, **also: int) -> None:
-        """Counts work done. `also` counts other things by name, shown as rates: advance(1, tokens=12)."""
+        """Counts what was done; `also` counts other things by name, told as rates: advance(1, tokens=12)."""
         self.done += count
         self.also.update(also)
         now = time.monotonic()
-        if now - self.shown >= (0.2 if self.terminal else SECONDS_BETWEEN_LINES):
+        if now - self.shown >= self.progress.interval:
             self.shown = now
-            self._show(end=False)
+            self.progress.show(self)
 
-    def note(self, text: str) -> None:
-        """A few plain words about what is going on."""
-        if not self.quiet:
-            self._print(f"{self.name}: {text}")
-
-    def finish(self) -> None:
-        if self.done:
-            self._show(end=True)
-
-    def _show(self, end: bool) -> None:
-        if self.quiet:
-            return
+    def line(self, end: bool = False) -> str:
+        """Done of total, rates, and the time left (or taken, at the end)."""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        rates = [f"{self.done / seconds:,.0f} {self.unit}/s"]
-        rates += [f"{count / seconds:,.0f} {name}/s" for name, count in self.also.items()]
         of = f"/{self.total:,}" if self.total is not None else ""
-        line = f"{self.name:<12} {self.done:,}{of} {self.unit}  {'  '.join(rates)}"
+        parts = [f"{self.done:,}{of} {self.unit}", f"{self.done / seconds:,.0f} {self.unit}/s"]
+        parts += [f"{count / seconds:,.0f} {name}/s" for name, count in self.also.items()]
         if end:
-            line += f"  {clock(seconds)}"
+            parts.append(clock(seconds))
         elif self.total is not None and self.done:
-            line += f"  {clock(seconds * (self.total - self.done) / self.done)} left"
-        if not self.terminal:
-            self._print(line)
-            return
-        bar = ""
-        if self.total:
-            filled = round(20 * min(1, self.done / self.total))
-            bar = f"{'━' * filled}{'╺' * (20 - filled)} "
-        self.out.write(f"\r\x1b[2K{bar if not end else ''}{line}{chr(10) if end else ''}")
-        self.out.flush()
-
-    def _print(self, line: str) -> None:
-        self.out.write(("\r\x1b[2K" if self.terminal else "") + line + "\n")
-        self.out.flush()
+            parts.append(f"{clock(seconds * (self.total - self.done) / self.done)} left")
+        return "  ".join(parts)
 
 
 class Progress:
-    """Where steps are shown: standard error unless said otherwise."""
+    """Where progress is told: standard error unless said otherwise."""
 
     def __init__(self, out: TextIO | None = None, quiet: bool = False) -> None:
         self.out = out if out is not None else sys.stderr
         self.quiet = quiet
+        self.terminal = self.out.isatty() and not quiet
+        self.interval = SECONDS_BETWEEN_FRAMES if self.terminal else SECONDS_BETWEEN_LINES
+        self._bar: Bar | None = None
 
     @contextlib.contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Step]:
-        step = Step(self.out, name, total, unit, self.quiet)
+        """A step for the length of the block; a step in which nothing was done is not told."""
+        step = Step(self, name, total, unit)
         try:
-            yield step
+            if self.terminal:
+                with self._drawn() as self._bar:
+                    self._bar.add_task(name, total=total, told=step.line())
+                    yield step
+            else:
+                yield step
         finally:
-            step.finish()
+            self._bar = None
+            if step.done:
+                self.line(f"{name:<12} {step.line(end=True)}")
+
+    def show(self, step: Step) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step.done, told=step.line())
+        else:
+            self.line(f"{step.name:<12} {step.line()}")
 
     def line(self, text: str) -> None:
-        if not self.quiet:
+        """A few plain words; above the bar when there is one."""
+        if self.quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
             self.out.write(text + "\n")
             self.out.flush()
+
+    def _drawn(self) -> "Bar":
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        name, told = TextColumn("{task.description:<12}"), TextColumn("{task.fields[told]}", markup=False)
+        return Bar(name, BarColumn(bar_width=24), told, console=Console(file=self.out), transient=True)
 
 
 def clock(seconds: float) -> str:
