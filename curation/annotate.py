@@ -55,16 +55,17 @@ class Work:
     """How prompts differ by source."""
     drawn: dict[str, dict[str, int]] = field(default_factory=dict)
     """Samples and tokens that this run drew, by the annotator's key; empty when all was there."""
-    _servers: dict[str, RunningServer] = field(default_factory=dict)
+    servers: dict[str, RunningServer] = field(default_factory=dict)
+    """Model servers that are open, by the settings of their model."""
 
     def server(self, model: Model) -> RunningServer:
         """The model's server; started at the first call, ended with the run."""
         key = model.model_dump_json()
-        if key not in self._servers:
-            self._servers[key] = self.exits.enter_context(
+        if key not in self.servers:
+            self.servers[key] = self.exits.enter_context(
                 serve(model, log=self._log(model), progress=self.progress.line)
             )
-        return self._servers[key]
+        return self.servers[key]
 
     def _log(self, model: Model) -> Path:
         folder = Path(self.store.root) if self.store.local else Path(tempfile.gettempdir()) / "cuvee"
