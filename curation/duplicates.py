@@ -32,7 +32,9 @@ _SAME = [
     (re.compile(r"\\[dt]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\[,;:!> ]|\\q?quad(?![A-Za-z])|~|\$|\\\(|\\\)|\\\[|\\\]"), " "),
 ]
-_TOKEN = re.compile(r"\\[a-z]+|\d+(?:\.\d+)?|[^\W\d_]+|[^\s.,;?\"“”，。；？]")
+# Han and kana stand alone: blanks between them mean nothing.
+_HAN = r"\u3040-\u30ff\u3400-\u9fff"
+_TOKEN = re.compile(rf"\\[a-z]+|\d+(?:\.\d+)?|[{_HAN}]|[^\W\d_{_HAN}]+|[^\s.,;?\"“”，。；？]")
 
 
 def normalized(text: str) -> str:

@@ -36,23 +36,21 @@ def histogram(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any
     """Problems and kept problems by how many samples passed (or by tenths of the rate when n is large)."""
     n, prefix = annotator["n"], annotator["prefix"]
     by_count = n <= 16
-    value = (
-        quoted(prefix + "passes")
-        if by_count
-        else f"least({BINS - 1}, floor({BINS} * {quoted(prefix + 'pass_rate')}))::int"
+    value = quoted(prefix + "passes")
+    if not by_count:
+        value = f"least({BINS - 1}, floor({BINS} * {quoted(prefix + 'pass_rate')}))::int"
+    found = arrow(
+        dataset.store.connect(),
+        f"""select {value} as bin, count(*) as problems, count(*) filter (kept) as kept from {dataset.decisions()}
+        where list_contains(measured, {literal(annotator["key"])}) and {quoted(prefix + "used")} > 0 group by 1""",
     )
-    found = {
-        row[0]: row[1:]
-        for row in dataset.store.connect()
-        .execute(
-            f"""select {value} as value, count(*), count(*) filter (kept) from {dataset.decisions()}
-            where list_contains(measured, {literal(annotator["key"])}) and {quoted(prefix + "used")} > 0 group by 1"""
-        )
-        .fetchall()
-    }
-    bins = range(n + 1) if by_count else range(BINS)
-    label = (lambda b: f"{b}/{n}") if by_count else (lambda b: f"{b / BINS:.1f}-{(b + 1) / BINS:.1f}")
-    return [{"passes": label(b), "problems": found.get(b, (0, 0))[0], "kept": found.get(b, (0, 0))[1]} for b in bins]
+    counts = {row["bin"]: (row["problems"], row["kept"]) for row in found.to_pylist()}
+    labels = [f"{k}/{n}" for k in range(n + 1)] if by_count else [f"{b / BINS}-{(b + 1) / BINS}" for b in range(BINS)]
+    rows = []
+    for number, label in enumerate(labels):
+        problems, kept = counts.get(number, (0, 0))
+        rows.append({"passes": label, "problems": problems, "kept": kept})
+    return rows
 
 
 def rows(dataset: Dataset, rule: str | None, count: int) -> list[dict[str, Any]]:
