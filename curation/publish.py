@@ -5,7 +5,8 @@
                               decisions.parquet             every problem: all columns, every rule's outcome, kept or not
                               manifest.json                 written last: the commit
 
-A version is a date and a number, `2026-11-22.1`. Content equal to that of the newest version publishes nothing new.
+A version is a date and a number, `2026-11-22.1`. Content equal to that of the newest version publishes nothing new; the
+order of a set's rows is content.
 """
 
 import hashlib
@@ -18,13 +19,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
-from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, batches, parquet, quoted
+from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, arrow, batches, local_path, parquet, pieces, quoted
 
-SHARD_ROWS = 100_000
+SHARD_BATCHES = 25
 SPLITS = ("train", "test")
-_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})\.(\d+)")
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\.\d{1,9}")
 
 
 class DatasetError(ValueError):
@@ -50,12 +50,15 @@ class Dataset:
 
 def find(store: Store, ref: str) -> Dataset:
     """The dataset `name` (its newest version), `name@version`, or the one in a folder. Raises DatasetError."""
-    if "@" not in ref and (os.sep in ref or os.path.isfile(f"{ref}/{MANIFEST}")):
-        folder = os.path.abspath(os.path.expanduser(ref))
-        outside = Store(os.path.dirname(folder))
+    if "/" in ref or os.path.isfile(f"{ref}/{MANIFEST}"):
+        url = ref.rstrip("/") if "://" in ref else local_path(ref)
+        inside = re.fullmatch("(.*)/datasets/([^/]+)/([^/]+)", url)
+        # In a workspace its rollouts are at hand too.
+        outside = Store(inside[1]) if inside else Store(url)
+        folder = outside.path("datasets", inside[2], inside[3]) if inside else outside.root
         manifest = outside.read_json(f"{folder}/{MANIFEST}")
-        if manifest is None:
-            raise DatasetError(f"{ref} is not a published dataset: it has no {MANIFEST}")
+        if not isinstance(manifest, dict) or "fingerprint" not in manifest:
+            raise DatasetError(f"{ref} is not a published dataset: it has no {MANIFEST} of one")
         return Dataset(outside, folder, manifest)
     name, _, wanted = ref.partition("@")
     found = versions(store, name)
@@ -78,9 +81,8 @@ def versions(store: Store, name: str) -> list[str]:
 
 
 def _order(version: str) -> tuple[str, int]:
-    match = _VERSION.fullmatch(version)
-    assert match is not None
-    return match[1], int(match[2])
+    day, number = version.split(".")
+    return day, int(number)
 
 
 def publish(
@@ -106,12 +108,18 @@ def publish(
         newest = find(store, name)
         if newest.manifest["fingerprint"] == fingerprint:
             return newest, False
-    version = _next_version(found)
+    version = _claim(store, name)
     folder = store.path("datasets", name, version)
 
     configs: dict[str, dict[str, Any]] = {}
     for config, rows in sets.items():
         configs[config] = {split: _write_split(store, con, folder, config, rows, split) for split in SPLITS}
+        if not any(split["rows"] for split in configs[config].values()):
+            # A file without rows, or else readers would look for other files and find the decisions.
+            path = f"{config}/{SPLITS[0]}-00000.parquet"
+            store.write_table(f"{folder}/{path}", arrow(con, f"select * exclude (split) from ({rows}) limit 0"))
+            configs[config][SPLITS[0]]["files"].append(path)
+            store.warn(f"{name}: the set `{config}` is empty: no problem passed every rule")
     columns = [quoted(row[0]) for row in con.execute("describe decisions").fetchall()]
     reader = batches(con, f"select {', '.join(columns)} from decisions order by {order}", ROW_GROUP_ROWS)
     store.write_table(f"{folder}/decisions.parquet", reader)
@@ -127,19 +135,27 @@ def publish(
     return Dataset(store, folder, whole), True
 
 
-def _next_version(found: list[str]) -> str:
+def _claim(store: Store, name: str) -> str:
+    """A version that no other run writes, nor one that was killed has begun to."""
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    numbers = [_order(version)[1] for version in found if version.startswith(today)]
-    return f"{today}.{max(numbers, default=0) + 1}"
+    begun = [version for version in store.listing(store.path("datasets", name)) if _VERSION.fullmatch(version)]
+    taken = [number for day, number in map(_order, begun) if day == today]
+    number = max(taken, default=0) + 1
+    while not store.claim(store.path("datasets", name, f"{today}.{number}", ".claim")):
+        number += 1
+    return f"{today}.{number}"
 
 
 def _fingerprint(con: duckdb.DuckDBPyConnection, sets: Mapping[str, str]) -> str:
-    """A hash of all content, whatever order rows come in: sums of the rows' hashes."""
+    """A hash of all content: the decisions in any order, the sets in theirs. Rows' hashes are summed up."""
+    decisions = "select r::varchar as r from decisions as r"
+    ordered = [
+        f"select concat(row_number() over (), ' ', r::varchar) as r from ({rows}) as r" for rows in sets.values()
+    ]
     hasher = hashlib.sha256()
-    for rows in ("select * from decisions", *sets.values()):
+    for rows in (decisions, *ordered):
         sums = con.execute(
-            f"""select count(*), sum(md5_number_lower(r::varchar)::hugeint), sum(md5_number_upper(r::varchar)::hugeint)
-            from ({rows}) as r"""
+            f"""select count(*), sum(md5_number_lower(r)::hugeint), sum(md5_number_upper(r)::hugeint) from ({rows})"""
         ).fetchall()
         hasher.update(f"{sums};".encode())
     hasher.update(json.dumps(list(sets)).encode())
@@ -149,13 +165,12 @@ def _fingerprint(con: duckdb.DuckDBPyConnection, sets: Mapping[str, str]) -> str
 def _write_split(
     store: Store, con: duckdb.DuckDBPyConnection, folder: str, config: str, rows: str, split: str
 ) -> dict[str, Any]:
-    reader = batches(con, f"select * exclude (split) from ({rows}) where split = '{split}'", SHARD_ROWS)
-    files, count = [], 0
-    for number, batch in enumerate(reader):
-        path = f"{config}/{split}-{number:05d}.parquet"
-        store.write_table(f"{folder}/{path}", pa.Table.from_batches([batch]))
-        files.append(path)
-        count += batch.num_rows
+    query = f"select * exclude (split) from ({rows}) where split = '{split}'"
+    count = 0
+    files: list[str] = []
+    for piece in pieces(batches(con, query, ROW_GROUP_ROWS), SHARD_BATCHES):
+        files.append(f"{config}/{split}-{len(files):05d}.parquet")
+        count += store.write_table(f"{folder}/{files[-1]}", piece)
     return {"rows": count, "files": files}
 
 
@@ -165,19 +180,22 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
     configs = [
         {
             "config_name": config,
+            # What `load_dataset` gives when no config is named.
+            "default": number == 0,
             "data_files": [
                 {"split": split, "path": f"{config}/{split}-*.parquet"}
                 for split, part in splits.items()
                 if part["files"]
             ],
         }
-        for config, splits in manifest["sets"].items()
+        for number, (config, splits) in enumerate(manifest["sets"].items())
     ]
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))
     counts = manifest["counts"]
     lines = [
         "---",
         # JSON is YAML, and quotes whatever a name may hold.
-        f"configs: {json.dumps([config for config in configs if config['data_files']])}",
+        f"configs: {json.dumps(configs)}",
         f"license: {json.dumps('other' if len(licences) != 1 else licences[0].lower())}",
         'tags: ["reasoning", "cuvee"]',
         "---",
@@ -193,7 +211,7 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
         *_table(
             ["rule", "keeps a problem when", "entered", "pass", "fail", "unknown"],
             [
-                [r["rule"], f"`{r['condition']}`", r["entered"], r["pass"], r["fail"], r["unknown"]]
+                [r["rule"], _Code(r["condition"]), r["entered"], r["pass"], r["fail"], r["unknown"]]
                 for r in manifest["rules"]
             ],
         ),
@@ -216,10 +234,9 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
         "",
         "## Recipe",
         "",
-        "```yaml",
-        # A fence inside a prompt would end the block.
-        recipe.rstrip("\n").replace("```", "'''"),
-        "```",
+        f"{fence}yaml",
+        recipe.rstrip("\n"),
+        fence,
         "",
     ]
     return "\n".join(lines)
@@ -230,8 +247,16 @@ def _table(head: list[str], rows: list[list[Any]]) -> list[str]:
     return ruled + ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
 
 
+class _Code(str):
+    """Text for a Markdown cell that is shown as it is."""
+
+    __slots__ = ()
+
+
 def _cell(value: Any) -> str:
     """Text for a Markdown cell: names and licences come from data sets, so nothing in them may be markup."""
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("|", "\\|") if text.startswith("`") else re.sub(r"([\\|\[\]*_`!])", r"\\\1", text)
+    text = " ".join((f"{value:,}" if isinstance(value, int) else str(value)).split())
+    if isinstance(value, _Code):
+        return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|\[\]*_`!])", r"\\\1", text)

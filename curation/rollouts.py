@@ -7,13 +7,13 @@ A verdict belongs to one rollout and one version of one verifier; a new grader r
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from curation.prompt import Prompt
-from curation.store import Store, literal, settings_hash
+from curation.store import SETTINGS, Store, literal, settings_hash
 from curation.verify import VERIFIERS, version
 
 # Raised when the same settings would ask a model for something else.
@@ -83,11 +83,21 @@ class Rollouts:
     identity: Mapping[str, Any]
     prompt: Prompt
     sampling: Sampling
+    version: int = VERSION
+
+    @classmethod
+    def filed(cls, store: Store, name: str) -> Self:
+        """Those that lie under a hash, by the settings beside them. Raises FileNotFoundError when there are none."""
+        settings = store.read_json(store.path("rollouts", name, SETTINGS))
+        if settings is None:
+            raise FileNotFoundError(store.path("rollouts", name, SETTINGS))
+        prompt, sampling = Prompt.model_validate(settings["prompt"]), Sampling.model_validate(settings["sampling"])
+        return cls(store, settings["model"], prompt, sampling, settings["version"])
 
     @property
     def settings(self) -> dict[str, Any]:
         return {
-            "version": VERSION,
+            "version": self.version,
             "model": dict(self.identity),
             "prompt": self.prompt.model_dump(mode="json", exclude_defaults=True),
             "sampling": self.sampling.model_dump(mode="json", exclude_defaults=True),
@@ -109,8 +119,10 @@ class Rollouts:
         self.store.declare(self.folder, self.settings)
         self.store.declare(self.verdict_folder, self.settings)
 
-    def chosen(self, n: int, max_tokens: int) -> str:
+    def chosen(self, n: int, max_tokens: int, problems: str) -> str:
         """SQL for one rollout per problem and sample index below n, as if drawn with this `max_tokens`.
+
+        problems: SQL with the ids.
 
         `cut_off`: it did not end within max_tokens. `short`: it was cut off at a smaller limit and has to go on.
 
@@ -120,7 +132,7 @@ class Rollouts:
         """
         rows = self.store.scan(self.folder, ROLLOUTS)
         return f"""(
-            with r as (select * from {rows} where sample_index < {n}),
+            with r as (select * from {rows} where sample_index < {n} and problem_id in (select id from {problems})),
             spent as (
                 select problem_id, max(max_tokens) as spent_limit from r
                 where finish_reason = 'length' and token_ids is null and max_tokens < {max_tokens} group by 1)
@@ -134,17 +146,19 @@ class Rollouts:
     def graded(self, n: int, max_tokens: int, problems: str) -> str:
         """SQL: `chosen` with the verdict of the problem's verifier in its present version.
 
-        Adds outcome, extracted, reason; NULL where there is no verdict yet. `problems`: SQL with id and verifier.
+        Adds outcome, extracted, reason; NULL where there is no verdict yet. problems: SQL with id and verifier. Of two
+        verdicts on one rollout one that is no error counts, then the one in the part with the smaller name.
         """
         versions = ", ".join(f"({literal(name)}, {version(name)})" for name in VERIFIERS)
         return f"""(
             select chosen.*, verdict.outcome, verdict.extracted, verdict.reason
-            from {self.chosen(n, max_tokens)} as chosen
+            from {self.chosen(n, max_tokens, problems)} as chosen
             join (select id, verifier from {problems}) as problem on problem.id = chosen.problem_id
             left join (
                 select rollout, verifier, outcome, extracted, reason
                 from {self.store.scan(self.verdict_folder, VERDICTS)} as v
                 join (values {versions}) as known(name, present)
                     on v.verifier = known.name and v.verifier_version = known.present
-                qualify row_number() over (partition by rollout, verifier order by filename) = 1
+                qualify row_number() over (
+                    partition by rollout, verifier order by outcome = 'error', filename) = 1
             ) as verdict on verdict.rollout = chosen.rollout and verdict.verifier = problem.verifier)"""

@@ -8,7 +8,8 @@ The outcome of a rule is
     pass        true
     fail        false
     unknown     NULL although everything it reads was measured: a measurement failed. Never lets a row through
-    unmeasured  NULL because a rule above dropped the row before it was measured
+    unmeasured  NULL because a rule above dropped the row before it was measured, or, in a sweep, because the samples
+                that were drawn settled another rule and not this one
 
 `passes`, `fails` and `pass_rate` (= passes/n) of a pass-rate annotator speak of *all n samples*. A sample that is not
 drawn, or that ended in error, could be either: the rule is evaluated for every way the rest could go, and is NULL unless
@@ -30,6 +31,9 @@ from curation import problem, sql
 from curation.store import literal, quoted
 
 DUPLICATE = pa.field("duplicate", pa.bool_())
+OUTCOME_PREFIX = "rule_"
+OWN_COLUMNS = (DUPLICATE.name, "measured", "kept", "dropped_by", "split")
+"""Columns of the decisions that neither a problem nor an annotator has, with one of each rule's outcome."""
 OUTCOMES = ("pass", "fail", "unknown", "unmeasured")
 
 
@@ -57,7 +61,7 @@ class Measured:
 
     def counts(self) -> dict[str, str]:
         """SQL for its count columns when `k` of all n samples pass, by column name."""
-        if self.samples is None:
+        if self.samples is None or f"{self.prefix}passes" not in self.columns.names:
             return {}
         k, n = quoted(f"{self.prefix}__k"), self.samples
         return {
@@ -165,13 +169,12 @@ class Decisions:
         if rule.uses_duplicate:
             self._decide_duplicates()
         value = self._value(rule)
-        measured = " and ".join(f"list_contains(measured, {literal(key)})" for key in rule.reads) or "true"
         table = f"o_{len(self.rules)}"
         self.con.execute(
             f"""create or replace table {table} as
-            select frame.id, case when value then 'pass' when not value then 'fail'
-                       when {measured} then 'unknown' else 'unmeasured' end as outcome
-            from frame join ({value}) using (id)"""
+            select id, case when value then 'pass' when not value then 'fail'
+                       when {self._was_measured(rule)} then 'unknown' else 'unmeasured' end as outcome
+            from frame left join ({value}) using (id)"""
         )
         self.con.execute(
             f"""create or replace table state as
@@ -185,16 +188,19 @@ class Decisions:
         """Makes the view `decisions`: the frame, `rule_<name>` for every rule, kept, dropped_by, split.
 
         holdout: the share of rows, 0 to 1, that goes to the split `test`, by hash of the cluster: duplicates never
-        stand on both sides, and a row stays on its side when the pool grows.
+        stand on both sides, and a row stays on its side while its cluster keeps its name.
         """
-        outcomes = [f"o_{number}.outcome as {quoted('rule_' + rule.name)}" for number, rule in enumerate(self.rules)]
+        outcomes = [
+            f"o_{number}.outcome as {quoted(OUTCOME_PREFIX + rule.name)}" for number, rule in enumerate(self.rules)
+        ]
         joins = "".join(f" join o_{number} using (id)" for number in range(len(self.rules)))
         cases = "".join(
             f" when o_{number}.outcome <> 'pass' then {literal(rule.name)}" for number, rule in enumerate(self.rules)
         )
         dropped_by = f"case{cases} end" if cases else "null::varchar"
-        cluster = "cluster" if "cluster" in self._columns() else "frame.id"
-        part = f"md5_number_lower({literal(str(seed))} || ':' || coalesce({cluster}, frame.id))"
+        cluster = "coalesce(cluster, frame.id)" if "cluster" in self._columns() else "frame.id"
+        # Identical rows share their id up to `~k`: they stand together also where no duplicates were looked for.
+        part = f"md5_number_lower({literal(str(seed))} || ':' || regexp_replace({cluster}, '~[0-9]+$', ''))"
         split = f"case when {part} / 18446744073709551616.0 < {holdout} then 'test' else 'train' end"
         self.con.execute(
             f"""create or replace view decisions as
@@ -207,7 +213,7 @@ class Decisions:
         rows = []
         alive = "true"
         for rule in self.rules:
-            column = quoted("rule_" + rule.name)
+            column = quoted(OUTCOME_PREFIX + rule.name)
             counts = dict(
                 self.con.execute(f"select {column}, count(*) from decisions where {alive} group by 1").fetchall()
             )
@@ -245,6 +251,17 @@ class Decisions:
         duplicate = " left join duplicate_of using (id)" if self._duplicates else ""
         self.con.execute(f"create or replace view frame as from base{duplicate}")
 
+    def _was_measured(self, rule: Rule) -> str:
+        """SQL: whether everything the rule reads was measured, so that a NULL says that a measurement failed."""
+        conditions = [f"list_contains(measured, {literal(key)})" for key in rule.reads]
+        if rule.uses_duplicate:
+            # Not decided for a row that a rule above dropped, and open where it waits for one that may yet stay.
+            conditions.append(f"{DUPLICATE.name} is not null")
+        if self.frozen:
+            drawn = [(quoted(f"{a.prefix}drawn"), a) for a in self.measured if a.key in rule.reads and a.counts()]
+            conditions += [f"{column} >= {annotator.samples}" for column, annotator in drawn]
+        return " and ".join(conditions) or "true"
+
     def _value(self, rule: Rule) -> str:
         """SQL giving id and the rule's value, NULL where it is not the same for every way the missing samples may go."""
         names = sql.columns_of(rule.expression)
@@ -266,9 +283,10 @@ class Decisions:
                    from (select id, {expression} as value from {relation}) group by id"""
 
     def _decide_duplicates(self) -> None:
-        preference = [self.source_order, "length(answer) desc nulls last", "id"]
-        if "gold_accepted" in self._columns():
-            preference.insert(0, "gold_accepted desc nulls last")
+        columns = self._columns()
+        gold = [f"{annotator.prefix}gold_accepted" for annotator in self.measured]
+        preference = [f"{quoted(name)} desc nulls last" for name in gold if name in columns]
+        preference += [self.source_order, "length(answer) desc nulls last", "id"]
         before = f"(partition by same_text order by {', '.join(preference)} rows between unbounded preceding and 1 preceding)"
         # In a sweep a row that may yet pass the rules above leaves the question open for the first that surely does.
         self.con.execute(

@@ -7,41 +7,37 @@ work lead to the same rows:
     continue  a sample cut off at a smaller max_tokens goes on from its stored token ids
     grade     a rollout without a verdict (a kill between the two, or a new grader)
 
-Nothing that failed is stored as a result: after a server error the index stays missing and the next run draws it. A
-server that cannot be reached is tried again for `patience` seconds; then the run ends, and what was drawn is kept.
+Nothing that failed is stored as a result: after a server error the index stays missing and the next run draws it. What
+has to be done is a table of numbers; texts are in memory only while they are asked about or wait for the next commit.
 """
 
 import asyncio
-import contextlib
-import functools
-import random
-import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-import aiohttp
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curation.annotate import SECONDS_BETWEEN_COMMITS
-from curation.model import RunningServer
+from curation import annotate
+from curation.client import Client, Completion, NotServed, Refused, SamplingError
 from curation.progress import Step
-from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts, Sampling
-from curation.store import arrow, literal
-from curation.verify import Verdict, version
+from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
+from curation.store import arrow, batches
+from curation.verify import version
 from curation.verify.pool import GraderPool, Job
 
-# A reply can be long in coming: thinking of 32k tokens on a busy server.
-REQUEST_SECONDS = 3600
+__all__ = ["Group", "Missing", "Sampler", "SamplingError", "Tally", "missing"]
+
 # The client never waits for more verdicts than this: graders that are slower than the server slow it down.
 VERDICTS_IN_FLIGHT = 2048
-
-
-class SamplingError(RuntimeError):
-    """Sampling had to stop; what was drawn is in the store, and the next run goes on from there."""
+BATCH = 1024
+REFUSED_IN_A_ROW = 20
+"""So many problems refused without an answer between them are no matter of the problems."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +51,13 @@ class Group:
 
 @dataclass
 class Tally:
-    """What one call of `draw` did."""
+    """What one call of `Sampler.run` did."""
 
     drawn: int = 0
     continued: int = 0
     graded: int = 0
     tokens: int = 0
+    """New ones: of a continued sample what was added."""
     prompt_tokens: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     """Why the server refused a problem, by its id: nothing more is asked about it in this run."""
@@ -68,40 +65,34 @@ class Tally:
 
 @dataclass(frozen=True)
 class Missing:
-    """What the store lacks."""
+    """What the store lacks. `group` counts the groups, `problem` is a row of the group's problems."""
 
-    draws: list[pa.Table]
-    """Per group: columns problem (its row in the group), sample_index, rollout (the one to continue, else NULL)."""
-    ungraded: list[pa.Table]
-    """Per group: columns problem, rollout, text."""
+    draws: pa.Table
+    """Breadth first: group, problem, sample_index, rollout (the one to continue, else NULL)."""
+    ungraded: pa.Table
+    """group, problem, rollout, filename."""
 
     @property
     def samples(self) -> int:
-        return sum(table.num_rows for table in self.draws)
+        return int(self.draws.num_rows)
 
     @property
     def verdicts(self) -> int:
-        return sum(table.num_rows for table in self.ungraded)
+        return int(self.ungraded.num_rows)
 
 
 def missing(con: duckdb.DuckDBPyConnection, groups: Sequence[Group], n: int, max_tokens: int) -> Missing:
     """What has to be drawn, continued and graded for n samples of every problem."""
-    draws, ungraded = [], []
-    for group in groups:
-        numbered = pa.table(
-            {
-                "id": group.problems["id"],
-                "verifier": group.problems["verifier"],
-                "problem": range(group.problems.num_rows),
-            }
-        )
-        con.register("numbered", numbered)
+    draws, ungraded = [_DRAWS.empty_table()], [_UNGRADED.empty_table()]
+    for number, group in enumerate(groups):
+        count = np.arange(group.problems.num_rows, dtype=np.int32)
+        con.register("numbered", group.problems.select(["id", "verifier"]).append_column("problem", pa.array(count)))
         draws.append(
             arrow(
                 con,
-                f"""select problem, k::int as sample_index, rollout
+                f"""select {number}::int as group, problem, k::int as sample_index, rollout
                 from numbered cross join (select unnest(range({n})) as k)
-                left join {group.rollouts.chosen(n, max_tokens)} as have
+                left join {group.rollouts.chosen(n, max_tokens, "numbered")} as have
                     on have.problem_id = numbered.id and have.sample_index = k
                 where rollout is null or short
                 order by k, problem""",
@@ -110,14 +101,34 @@ def missing(con: duckdb.DuckDBPyConnection, groups: Sequence[Group], n: int, max
         ungraded.append(
             arrow(
                 con,
-                f"""select problem, rollout, text from {group.rollouts.graded(n, max_tokens, "numbered")} as graded
+                f"""select {number}::int as group, problem, rollout, filename
+                from {group.rollouts.graded(n, max_tokens, "numbered")} as graded
                 join numbered on numbered.id = graded.problem_id
                 where outcome is null and not cut_off and not short and verifier is not null
                 order by sample_index, problem""",
             )
         )
         con.unregister("numbered")
-    return Missing(draws, ungraded)
+    # Sorting is stable: problems keep their order within a sample index.
+    return Missing(pa.concat_tables(draws).sort_by("sample_index"), pa.concat_tables(ungraded))
+
+
+_DRAWS = pa.schema(
+    [("group", pa.int32()), ("problem", pa.int32()), ("sample_index", pa.int32()), ("rollout", pa.string())]
+)
+_STORED = pa.schema([ROLLOUTS.field(name) for name in ("rollout", "text", "reasoning", "token_ids")])
+_UNGRADED = pa.schema(
+    [("group", pa.int32()), ("problem", pa.int32()), ("rollout", pa.string()), ("filename", pa.string())]
+)
+
+
+class _Draw(NamedTuple):
+    """One sample to draw, or to continue."""
+
+    group: int
+    problem: dict[str, Any]
+    sample_index: int
+    stored: dict[str, Any] | None
 
 
 class Sampler:
@@ -126,115 +137,218 @@ class Sampler:
     def __init__(
         self,
         con: duckdb.DuckDBPyConnection,
-        server: RunningServer,
-        key: str | None,
+        client: Client,
         graders: GraderPool,
         groups: Sequence[Group],
-        sampling: Sampling,
         max_tokens: int,
         step: Step,
-        patience: float = 120.0,
     ) -> None:
-        self.con, self.server, self.graders, self.groups = con, server, graders, groups
-        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self.sampling, self.max_tokens, self.step, self.patience = sampling, max_tokens, step, patience
+        self.con, self.client, self.graders, self.groups = con, client, graders, groups
+        self.max_tokens, self.step = max_tokens, step
         self.tally = Tally()
         self._rows: list[list[dict[str, Any]]] = [[] for _ in groups]
         self._verdicts: list[list[dict[str, Any]]] = [[] for _ in groups]
-        self._grading: set[asyncio.Future[Verdict]] = set()
-        self._answered = time.monotonic()
+        self._room = asyncio.Semaphore(VERDICTS_IN_FLIGHT)
+        self._taking = asyncio.Lock()
+        self._refused_in_a_row = 0
 
-    def run(self, work: Missing, concurrency: int) -> Tally:
-        """Does the work. Raises SamplingError when the server cannot be reached or refuses everything."""
+    def run(self, work: Missing) -> Tally:
+        """Does the work. Raises SamplingError when the server cannot be reached or answers no problem at all."""
+        self._answers_known = any(group.rollouts.store.parts(group.rollouts.folder) for group in self.groups)
         for group in self.groups:
             group.rollouts.declare()
-        asyncio.run(self._run(work, concurrency))
+        try:
+            asyncio.run(self._run(work))
+        except BaseExceptionGroup as errors:
+            # The first failure cancelled all other work.
+            error: BaseException = errors
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from error.__cause__
+        if self.tally.refused and not self._answers_known:
+            self._give_up()
         return self.tally
 
-    async def _run(self, work: Missing, concurrency: int) -> None:
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-        connector = aiohttp.TCPConnector(limit=concurrency)
-        self._room = asyncio.Semaphore(VERDICTS_IN_FLIGHT)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=self._headers) as self._http:
-            committer = asyncio.create_task(self._commit_regularly())
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._grade_stored(work))
-                    jobs = self._jobs(work)
-                    for _ in range(min(concurrency, work.samples)):
-                        tasks.create_task(self._draw_all(jobs))
-                while self._grading:
-                    await asyncio.wait(self._grading)
-            except* SamplingError as errors:
-                raise errors.exceptions[0] from None
-            finally:
-                committer.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await committer
-                self._commit()
+    async def _run(self, work: Missing) -> None:
+        ended = asyncio.Event()
+        try:
+            async with self.client, asyncio.TaskGroup() as commits:
+                commits.create_task(self._commit_regularly(ended))
+                async with asyncio.TaskGroup() as self._tasks:
+                    self._tasks.create_task(self._grade_stored(work.ungraded))
+                    if work.samples:
+                        await self._check_lengths(work.draws)
+                    draws = self._draws(work.draws)
+                    for _ in range(min(self.client.concurrency, work.samples)):
+                        self._tasks.create_task(self._draw_all(draws))
+                ended.set()
+        finally:
+            # After an error, or Ctrl-C. Else nothing is left here.
+            _write(self._taken())
 
-    def _jobs(self, work: Missing) -> Iterator[tuple[int, int, int, str | None]]:
-        """(group, problem, sample index, rollout to continue), the lowest sample indexes of all groups first."""
-        columns = [[table[name].to_pylist() for name in ("problem", "sample_index", "rollout")] for table in work.draws]
-        merged = (
-            (sample_index, group, problem, rollout)
-            for group, (problems, indexes, rollouts) in enumerate(columns)
-            for problem, sample_index, rollout in zip(problems, indexes, rollouts, strict=True)
-        )
-        for sample_index, group, problem, rollout in sorted(merged, key=lambda job: job[0]):
-            yield group, problem, sample_index, rollout
+    # ---- drawing
 
-    async def _draw_all(self, jobs: Iterator[tuple[int, int, int, str | None]]) -> None:
-        for group, problem, sample_index, rollout in jobs:
-            row = self._problem(group, problem)
-            if row["id"] in self.tally.refused:
-                self.step.advance(1)
-                continue
-            sample = await self._sample(group, row, sample_index, rollout)
+    async def _draws(self, draws: pa.Table) -> AsyncIterator[_Draw]:
+        for batch in draws.to_batches(BATCH):
+            stored = await asyncio.to_thread(self._stored, batch)
+            place = {name: row for row, name in enumerate(stored["rollout"].to_pylist())}
+            for group, problem, sample_index, rollout in zip(*(c.to_pylist() for c in batch.columns), strict=True):
+                part = None if rollout is None else _row(stored, place[rollout])
+                yield _Draw(group, _row(self.groups[group].problems, problem), sample_index, part)
+
+    async def _draw_all(self, draws: AsyncIterator[_Draw]) -> None:
+        while True:
+            async with self._taking:
+                draw = await anext(draws, None)
+            if draw is None:
+                return
+            sample = await self._sample(draw)
             if sample is None:
                 self.step.advance(1)
                 continue
-            self._rows[group].append(sample)
-            self.tally.tokens += sample["tokens"]
-            self.tally.prompt_tokens += sample["prompt_tokens"] or 0
-            if sample["finish_reason"] != "length" and row["verifier"] is not None:
-                await self._grade(group, row, sample["rollout"], sample["text"])
+            self._rows[draw.group].append(sample)
+            if sample["finish_reason"] != "length" and draw.problem["verifier"] is not None:
+                await self._grade(draw.group, draw.problem, sample["rollout"], sample["text"])
             self.step.advance(1, tokens=sample["tokens"])
 
-    async def _grade_stored(self, work: Missing) -> None:
-        for group, table in enumerate(work.ungraded):
-            for batch in table.to_batches(1024):
-                for stored in batch.to_pylist():
-                    await self._grade(group, self._problem(group, stored["problem"]), stored["rollout"], stored["text"])
+    async def _sample(self, draw: _Draw) -> dict[str, Any] | None:
+        """One rollout row; None when the server refuses this problem."""
+        problem, rollouts = draw.problem, self.groups[draw.group].rollouts
+        if problem["id"] in self.tally.refused:
+            return None
+        prompt, sampling = rollouts.prompt, rollouts.sampling
+        rendered = prompt.render(problem["prompt"], problem["messages"])
+        name = f"{problem['id']}-{draw.sample_index}"
+        try:
+            if draw.stored is None:
+                completion = await self.client.complete(rendered, prompt, sampling, self.max_tokens, name)
+            else:
+                completion = await self.client.go_on(rendered, draw.stored, prompt, sampling, self.max_tokens, name)
+        except NotServed as error:
+            if draw.stored is None:
+                raise
+            raise SamplingError(
+                "cut-off samples cannot be continued here, which takes /tokenize, /detokenize and token ids, as "
+                f"vLLM has them. Keep max_tokens, or use such a server. {error}"
+            ) from error
+        except Refused as refusal:
+            self._refuse(problem["id"], refusal)
+            return None
+        self._answers_known, self._refused_in_a_row = True, 0
+        self._count(completion, draw.stored)
+        return {
+            **completion,
+            "rollout": uuid.uuid4().hex,
+            "problem_id": problem["id"],
+            "sample_index": draw.sample_index,
+            "max_tokens": self.max_tokens,
+            "continues": None if draw.stored is None else draw.stored["rollout"],
+            "engine": self.client.server.engine["engine"],
+            "engine_version": self.client.server.engine["version"],
+            "dtype": self.client.server.engine["dtype"],
+            "drawn_at": datetime.now(UTC),
+        }
+
+    def _count(self, completion: Completion, stored: dict[str, Any] | None) -> None:
+        if stored is None:
+            self.tally.drawn += 1
+        else:
+            self.tally.continued += 1
+        self.tally.tokens += completion["tokens"] - (0 if stored is None else len(stored["token_ids"]))
+        self.tally.prompt_tokens += completion["prompt_tokens"] or 0
+
+    def _refuse(self, problem_id: str, refusal: Refused) -> None:
+        self._refused_in_a_row += problem_id not in self.tally.refused
+        self.tally.refused.setdefault(problem_id, str(refusal))
+        # A rerun may have only those left that were refused before: then that they are is nothing new.
+        if self._refused_in_a_row >= REFUSED_IN_A_ROW and (refusal.failed or not self._answers_known):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        problem_id, reason = next(reversed(self.tally.refused.items()))
+        raise SamplingError(
+            f"{self.client.server.url} answers no problem ({len(self.tally.refused)} refused; {problem_id}: {reason})"
+        )
+
+    def _stored(self, batch: pa.RecordBatch) -> pa.Table:
+        """The cut-off rollouts that a batch of draws continues."""
+        found = [_STORED.empty_table()]
+        for number, group in enumerate(self.groups):
+            rows = batch.filter(pc.equal(batch["group"], number)).select(["rollout"]).drop_null()
+            if rows.num_rows:
+                with self.con.cursor() as cursor:
+                    cursor.register("asked", pa.Table.from_batches([rows]))
+                    scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
+                    query = f"select {', '.join(_STORED.names)} from {scan} semi join asked using (rollout)"
+                    found.append(arrow(cursor, query).cast(_STORED))
+        return pa.concat_tables(found)
+
+    async def _check_lengths(self, draws: pa.Table) -> None:
+        """Says before sampling what the server would refuse. The longest prompt is the one with most characters."""
+        limit, server = self.client.server.max_model_len, self.client.server.name
+        if limit is None:
+            return
+        if self.max_tokens >= limit:
+            raise SamplingError(
+                f"max_tokens={self.max_tokens} leaves no room for a prompt: {server} holds {limit} tokens of prompt and "
+                "answer (max_model_len). Lower max_tokens, or raise serve.max_model_len."
+            )
+        for number, group in enumerate(self.groups):
+            asked = group.problems.take(draws.filter(pc.equal(draws["group"], number))["problem"].unique())
+            if not asked.num_rows:
+                continue
+            lengths = pc.utf8_length(asked["prompt"])
+            longest = asked.slice(pc.index(lengths, pc.max(lengths)).as_py(), 1).to_pylist()[0]
+            prompt = group.rollouts.prompt
+            rendered = prompt.render(longest["prompt"], longest["messages"])
+            try:
+                tokens = str(count := len(await self.client.tokenize(rendered, prompt, longest["id"])))
+            except NotServed:
+                return  # then the server's refusals have to say it
+            except Refused:
+                count, tokens = limit, f"more than {limit}"
+            if count + self.max_tokens > limit:
+                message = (
+                    f"the longest prompt has {tokens} tokens; with max_tokens={self.max_tokens} that is more than the "
+                    f"{limit} that {server} holds (max_model_len). What does not fit is refused, and its pass rate stays "
+                    "unknown: raise serve.max_model_len, or lower max_tokens"
+                )
+                self.step.progress.line(f"{self.step.name}: {message}")
+                group.rollouts.store.warn(message)
+
+    # ---- grading
+
+    async def _grade_stored(self, ungraded: pa.Table) -> None:
+        for number, group in enumerate(self.groups):
+            rows = ungraded.filter(pc.equal(ungraded["group"], number))
+            if not rows.num_rows:
+                continue
+            scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
+            cursor = self.con.cursor()
+            cursor.register("ungraded", rows)
+            query = f"select problem, rollout, text from {scan} join ungraded using (rollout, filename)"
+            reader = await asyncio.to_thread(batches, cursor, query, BATCH)
+            while (batch := await asyncio.to_thread(next, reader, None)) is not None:
+                for problem, rollout, text in zip(*(c.to_pylist() for c in batch.columns), strict=True):
+                    await self._grade(number, _row(group.problems, problem), rollout, text)
                     self.step.advance(1)
 
-    def _problem(self, group: int, number: int) -> dict[str, Any]:
-        table = self.groups[group].problems
-        return {name: table[name][number].as_py() for name in table.column_names}
-
     async def _grade(self, group: int, problem: dict[str, Any], rollout: str, text: str) -> None:
-        """Hands a completion to the graders; its verdict becomes a row when it comes."""
+        """Hands a completion to the graders once there is room; its verdict becomes a row when it comes."""
         await self._room.acquire()
-        job = Job(problem["verifier"], problem["answer"], text, problem["verifier_args"])
-        future = asyncio.wrap_future(self.graders.submit(job))
-        self._grading.add(future)
-        future.add_done_callback(functools.partial(self._graded, group, problem["id"], problem["verifier"], rollout))
+        self._tasks.create_task(self._verdict(group, problem, rollout, text))
 
-    def _graded(
-        self, group: int, problem_id: str, verifier: str, rollout: str, future: asyncio.Future[Verdict]
-    ) -> None:
-        self._grading.discard(future)
+    async def _verdict(self, group: int, problem: dict[str, Any], rollout: str, text: str) -> None:
+        job = Job(problem["verifier"], problem["answer"], text, problem["verifier_args"])
+        verdict = await asyncio.wrap_future(self.graders.submit(job))
         self._room.release()
-        if future.cancelled():
-            return
-        verdict = future.result()
         self.tally.graded += 1
         self._verdicts[group].append(
             {
                 "rollout": rollout,
-                "problem_id": problem_id,
-                "verifier": verifier,
-                "verifier_version": version(verifier),
+                "problem_id": problem["id"],
+                "verifier": job.verifier,
+                "verifier_version": version(job.verifier),
                 "outcome": verdict.outcome,
                 "extracted": verdict.extracted,
                 "reason": verdict.reason,
@@ -243,176 +357,34 @@ class Sampler:
 
     # ---- commits
 
-    async def _commit_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(SECONDS_BETWEEN_COMMITS)
-            self._commit()
-
-    def _commit(self) -> None:
-        """Rollouts before verdicts: a verdict without its rollout would be one of nothing."""
-        for group, rows, verdicts in zip(self.groups, self._rows, self._verdicts, strict=True):
-            if rows:
-                group.rollouts.store.append(group.rollouts.folder, pa.Table.from_pylist(rows, schema=ROLLOUTS))
-                rows.clear()
-            if verdicts:
-                group.rollouts.store.append(
-                    group.rollouts.verdict_folder, pa.Table.from_pylist(verdicts, schema=VERDICTS)
-                )
-                verdicts.clear()
-
-    # ---- requests
-
-    async def _sample(
-        self, group: int, problem: dict[str, Any], sample_index: int, rollout: str | None
-    ) -> dict[str, Any] | None:
-        """One rollout row; None when the server refuses this problem."""
-        rollouts = self.groups[group].rollouts
-        rendered = rollouts.prompt.render(problem["prompt"], problem["messages"])
-        name = f"{problem['id']}-{sample_index}"
-        try:
-            if rollout is None:
-                reply = await self._complete(rendered, rollouts, name)
-                self.tally.drawn += 1
-            else:
-                reply = await self._continue(rendered, rollouts, rollout, name)
-                self.tally.continued += 1
-        except Refused as refusal:
-            self.tally.refused.setdefault(problem["id"], str(refusal))
-            return None
-        return reply | {
-            "rollout": uuid.uuid4().hex,
-            "problem_id": problem["id"],
-            "sample_index": sample_index,
-            "max_tokens": self.max_tokens,
-            "continues": rollout,
-            "engine": self.server.engine["engine"],
-            "engine_version": self.server.engine["version"],
-            "dtype": self.server.engine["dtype"],
-            "drawn_at": datetime.now(UTC),
-        }
-
-    def _body(self, rollouts: Rollouts, name: str, max_tokens: int) -> dict[str, Any]:
-        body = self.sampling.model_dump() | {
-            "model": self.server.name,
-            "n": 1,
-            "max_tokens": max_tokens,
-            "stop": list(rollouts.prompt.stop),
-            "stream": False,
-            "return_token_ids": True,
-        }
-        if not self.server.started_here:
-            # A server that was restarted with its default seed would repeat the samples of its first life for the same
-            # requests in the same order; the servers started here get a random seed instead, which costs them nothing.
-            body["seed"] = random.Random(name).getrandbits(31)
-        return body
-
-    async def _complete(self, rendered: str | list[dict[str, str]], rollouts: Rollouts, name: str) -> dict[str, Any]:
-        body = self._body(rollouts, name, self.max_tokens)
-        if isinstance(rendered, str):
-            reply = await self._post("/completions", body | {"prompt": rendered}, name)
-            return _parsed(reply)
-        arguments = rollouts.prompt.chat_template_kwargs
-        body |= {"messages": rendered, "add_generation_prompt": True, "chat_template_kwargs": arguments}
-        return _parsed(await self._post("/chat/completions", body, name))
-
-    async def _continue(
-        self, rendered: str | list[dict[str, str]], rollouts: Rollouts, rollout: str, name: str
-    ) -> dict[str, Any]:
-        """Goes on with a cut-off sample: its prompt and its own tokens are the new prompt."""
-        stored = self._stored(rollouts, rollout)
-        if isinstance(rendered, str):
-            question: dict[str, Any] = {"prompt": rendered}
-        else:
-            arguments = rollouts.prompt.chat_template_kwargs
-            question = {"messages": rendered, "add_generation_prompt": True, "chat_template_kwargs": arguments}
-        tokenized = await self._post("/tokenize", question | {"model": self.server.name}, name, under_v1=False)
-        done = list(stored["token_ids"])
-        body = self._body(rollouts, name, self.max_tokens - len(done))
-        reply = _parsed(await self._post("/completions", body | {"prompt": tokenized["tokens"] + done}, name))
-        text, reasoning = (stored["text"] or "") + reply["text"], stored["reasoning"]
-        if reasoning is not None and not stored["text"]:
-            # The server had parsed the thinking off; it was still going on.
-            thought, closed, answer = reply["text"].partition("</think>")
-            reasoning, text = reasoning + thought, answer if closed else ""
-        for stop in rollouts.prompt.stop:
-            # A stop string that began in the stored part is not seen by the server.
-            if stop in text:
-                text, reply["finish_reason"] = text.split(stop)[0], "stop"
-        token_ids = done + (reply["token_ids"] or [])
-        return reply | {
-            "text": text,
-            "reasoning": reasoning,
-            "token_ids": token_ids,
-            "tokens": len(token_ids),
-            "prompt_tokens": len(tokenized["tokens"]),
-        }
-
-    def _stored(self, rollouts: Rollouts, rollout: str) -> dict[str, Any]:
-        rows = rollouts.store.scan(rollouts.folder, ROLLOUTS)
-        found = arrow(
-            self.con,
-            f"select text, reasoning, token_ids from {rows} where rollout = {literal(rollout)} limit 1",
-        )
-        return dict(found.to_pylist()[0])
-
-    async def _post(self, path: str, body: dict[str, Any], name: str, under_v1: bool = True) -> dict[str, Any]:
-        """The server's JSON reply. Server errors are tried again; raises Refused for what no retry would change."""
-        url = (self.server.url if under_v1 else self.server.url.removesuffix("/v1")) + path
-        malformed = 0
-        wait = 0.5
-        while True:
+    async def _commit_regularly(self, ended: asyncio.Event) -> None:
+        """Commits in a thread, so that the server does not wait for the disk."""
+        while not ended.is_set():
             try:
-                async with self._http.post(url, json=body, headers={"X-Request-Id": name}) as response:
-                    if response.status == 200:
-                        reply: dict[str, Any] = await response.json(content_type=None)
-                        self._answered = time.monotonic()
-                        if "tokens" in reply or reply.get("choices"):
-                            return reply
-                        malformed += 1
-                        trouble = f"a reply without choices: {str(reply)[:200]}"
-                        if malformed == 3:
-                            raise Refused(trouble)
-                    else:
-                        trouble = f"{response.status}: {(await response.text())[:500]}"
-                        if response.status in (401, 403, 404):
-                            raise SamplingError(
-                                f"{url} refuses with {trouble}. Check the model's `url`, `model` and key."
-                            )
-                        if response.status < 500 and response.status not in (408, 425, 429):
-                            self._answered = time.monotonic()
-                            raise Refused(trouble)
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                trouble = f"{type(error).__name__}: {error}"
-            self.server.ensure_alive()
-            silent = time.monotonic() - self._answered
-            if silent > self.patience:
-                raise SamplingError(
-                    f"{url} has not answered for {silent:.0f} s (last: {trouble}). "
-                    "What was drawn is kept; start the server again and rerun to go on."
-                )
-            await asyncio.sleep(wait * random.uniform(0.5, 1.5))
-            wait = min(wait * 2, 10.0)
+                async with asyncio.timeout(annotate.SECONDS_BETWEEN_COMMITS):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+            await asyncio.to_thread(_write, self._taken())
+
+    def _taken(self) -> "list[_Rows]":
+        """What waits for a commit, taken away."""
+        taken = list(zip([group.rollouts for group in self.groups], self._rows, self._verdicts, strict=True))
+        self._rows, self._verdicts = [[] for _ in self.groups], [[] for _ in self.groups]
+        return taken
 
 
-class Refused(ValueError):
-    """The server answers, but not this request: too long a prompt, for instance."""
+def _row(table: pa.Table, number: int) -> dict[str, Any]:
+    return {name: table[name][number].as_py() for name in table.column_names}
 
 
-def _parsed(reply: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a rollout that the reply gives."""
-    choice = reply["choices"][0]
-    message = choice.get("message")
-    text = choice.get("text") if message is None else message.get("content")
-    reasoning = None if message is None else message.get("reasoning") or message.get("reasoning_content")
-    token_ids = choice.get("token_ids")
-    usage = reply.get("usage") or {}
-    # A lone surrogate cannot be stored as UTF-8, and means nothing.
-    clean = (text or "").encode("utf-8", "replace").decode()
-    return {
-        "text": clean,
-        "reasoning": None if reasoning is None else reasoning.encode("utf-8", "replace").decode(),
-        "token_ids": token_ids,
-        "tokens": len(token_ids) if token_ids is not None else int(usage.get("completion_tokens") or 0),
-        "prompt_tokens": usage.get("prompt_tokens"),
-        "finish_reason": "length" if choice.get("finish_reason") == "length" else "stop",
-    }
+_Rows = tuple[Rollouts, list[dict[str, Any]], list[dict[str, Any]]]
+
+
+def _write(taken: list[_Rows]) -> None:
+    """Commits rollouts before verdicts: a verdict without its rollout would be one of nothing."""
+    for rollouts, rows, verdicts in taken:
+        if rows:
+            rollouts.store.append(rollouts.folder, pa.Table.from_pylist(rows, schema=ROLLOUTS))
+        if verdicts:
+            rollouts.store.append(rollouts.verdict_folder, pa.Table.from_pylist(verdicts, schema=VERDICTS))

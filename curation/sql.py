@@ -3,7 +3,7 @@
 Rules, column mappings and `where` come from files that people share, so they are untrusted. DuckDB parses the text; what
 is not exactly one expression is refused, and so are subqueries (the only way to reach a file or another table from an
 expression), aggregates and windows (they would look at other rows), and functions whose value is not a function of the
-row (`random()`, `now()`), which would make a decision unrepeatable.
+row (`random()`, `now()`, `current_date`), which would make a decision unrepeatable.
 """
 
 import difflib
@@ -17,6 +17,18 @@ import duckdb
 import pyarrow as pa
 
 from curation.store import connect, quoted, sql_type
+
+# Names without brackets that DuckDB reads as functions where no column has the name.
+VALUE_FUNCTIONS = frozenset(
+    [
+        *("current_catalog", "current_role", "current_schema", "current_user", "session_user", "user"),
+        *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
+        *("current_localtime", "current_localtimestamp"),
+    ]
+)
+# Listed by DuckDB as functions of their arguments, which they are not: two read the clock, one binds a whole query,
+# files and all.
+MISLABELLED = frozenset({"current_localtime", "current_localtimestamp", "json_serialize_plan"})
 
 
 class ExpressionError(ValueError):
@@ -37,13 +49,38 @@ def _sandbox() -> duckdb.DuckDBPyConnection:
     return connect(enable_external_access=False, lock_configuration=True)
 
 
+def _select_list(text: str) -> list[dict[str, Any]]:
+    """DuckDB's trees of what stands after `select`; raises ExpressionError when anything else does."""
+    answer = _sandbox().cursor().execute("select json_serialize_sql(?)", [f"select {text}"]).fetchall()[0][0]
+    tree = json.loads(answer)
+    if tree.get("error"):
+        raise ExpressionError(f"is not a SQL expression: {tree['error_message']}")
+    nodes = [statement["node"] for statement in tree["statements"]]
+    if [node["type"] for node in nodes] != ["SELECT_NODE"] or nodes[0]["from_table"]["type"] != "EMPTY":
+        raise ExpressionError("is not one SQL expression; give what stands after `where`, without `select` or `;`")
+    found: list[dict[str, Any]] = nodes[0]["select_list"]
+    return found
+
+
 @functools.cache
-def _unrepeatable() -> frozenset[str]:
-    rows = _sandbox().execute(
-        "select distinct function_name from duckdb_functions() "
-        "where function_type = 'scalar' and stability <> 'CONSISTENT' and function_name <> 'error'"
-    )
-    return frozenset(name for (name,) in rows.fetchall())
+def _forbidden() -> frozenset[str]:
+    """Functions whose value depends on more than their arguments, and macros that call one or hold a query."""
+    con = _sandbox().cursor()
+    scalars = con.execute(
+        "select function_name from duckdb_functions() where function_type = 'scalar' and stability <> 'CONSISTENT'"
+    ).fetchall()
+    # error() is volatile only so that it is not evaluated too early.
+    names = ({name for (name,) in scalars} | MISLABELLED) - {"error"}
+    macros = con.execute(
+        "select function_name, macro_definition from duckdb_functions() where function_type = 'macro'"
+    ).fetchall()
+    for name, definition in macros:
+        parts = list(_walk(_select_list(definition)))
+        columns = {part["column_names"][0].lower() for part in parts if part.get("class") == "COLUMN_REF"}
+        calls = {part["function_name"] for part in parts if part.get("class") == "FUNCTION"}
+        if calls & names or columns & VALUE_FUNCTIONS or any(part.get("class") == "SUBQUERY" for part in parts):
+            names.add(name)
+    return frozenset(names)
 
 
 def parse(expression: str) -> dict[str, Any]:
@@ -53,16 +90,12 @@ def parse(expression: str) -> dict[str, Any]:
     """
     if not isinstance(expression, str) or not expression.strip():
         raise ExpressionError("is empty; give a SQL expression over columns, such as `passes between 1 and 7`")
-    # The line breaks keep a trailing `-- comment` from swallowing the bracket.
-    text = f"select (\n{expression}\n)"
-    tree = json.loads(_sandbox().execute("select json_serialize_sql(?)", [text]).fetchone()[0])  # type: ignore[index]
-    if tree.get("error"):
-        raise ExpressionError(f"is not a SQL expression: {tree['error_message']}")
-    node = tree["statements"][0]["node"]
-    if len(tree["statements"]) != 1 or node["type"] != "SELECT_NODE" or node["from_table"]["type"] != "EMPTY":
-        raise ExpressionError("is not one SQL expression; a rule is what stands after `where`, without `select` or `;`")
-    root: dict[str, Any] = node["select_list"][0]
-    for part in _walk(root):
+    # As it will be used, between brackets; the line breaks keep a trailing `-- comment` from swallowing the second. A
+    # text that parses without them too cannot close the first and go on after it: `true) or (true`.
+    roots = _select_list(f"(\n{expression}\n)")
+    if len(roots) != 1 or len(_select_list(f"\n{expression}\n")) != 1:
+        raise ExpressionError("is not one SQL expression but several")
+    for part in _walk(roots):
         kind = part.get("class")
         if kind == "SUBQUERY":
             raise ExpressionError("has a subquery; an expression speaks of the columns of one row only")
@@ -70,9 +103,9 @@ def parse(expression: str) -> dict[str, Any]:
             raise ExpressionError("has a window function; an expression speaks of the columns of one row only")
         if kind in ("STAR", "PARAMETER"):
             raise ExpressionError("has `*`, COLUMNS or a parameter; name the columns")
-        if kind == "FUNCTION" and part.get("function_name") in _unrepeatable():
+        if kind == "FUNCTION" and part["function_name"].lower() in _forbidden():
             raise ExpressionError(f"calls {part['function_name']}(), whose value is not a function of the row")
-    return root
+    return roots[0]
 
 
 def _walk(tree: Any) -> Iterator[dict[str, Any]]:
@@ -90,18 +123,21 @@ def columns_of(expression: str) -> set[str]:
     return {part["column_names"][0].lower() for part in _walk(parse(expression)) if part.get("class") == "COLUMN_REF"}
 
 
-def check(expression: str, schema: pa.Schema, boolean: bool = False) -> None:
-    """Raises ExpressionError when the expression does not bind over the columns of `schema`.
+def check(expression: str, schema: pa.Schema, boolean: bool = False) -> str:
+    """DuckDB's type of the expression's value over the columns of `schema`.
 
-    UnknownColumn names the nearest column. With `boolean` the value has to be true or false.
+    Raises ExpressionError when it does not bind; UnknownColumn names the nearest column. With `boolean` the value has
+    to be true or false.
     """
-    parse(expression)
-    fields = ", ".join(f"null::{sql_type(f.type)} as {quoted(f.name)}" for f in schema)
-    relation = f"(select {fields})"
-    con = _sandbox()
+    known = {name.lower() for name in schema.names}
+    if unrepeatable := sorted(columns_of(expression) & VALUE_FUNCTIONS - known):
+        raise ExpressionError(f"calls {unrepeatable[0]}, whose value is not a function of the row")
+    fields = ", ".join(f"null::{sql_type(f.type)} as {quoted(f.name)}" for f in schema) or "null as nothing"
+    con = _sandbox().cursor()
     try:
-        con.execute(f"select 1 from {relation} where ((\n{expression}\n) is null)")
-        kind = con.execute(f"describe select (\n{expression}\n) as value from {relation}").fetchall()[0][1]
+        # A condition cannot hold aggregates; over a row of NULLs it shows constants that cannot be computed.
+        con.execute(f"select 1 from (select {fields}) where (\n{expression}\n) is null")
+        kind = str(con.execute(f"describe select (\n{expression}\n) as value from (select {fields})").fetchall()[0][1])
     except duckdb.Error as error:
         message = str(error).split("\n\nLINE")[0].strip()
         missing = re.search(r'Referenced column "([^"]+)" not found', message)
@@ -115,3 +151,4 @@ def check(expression: str, schema: pa.Schema, boolean: bool = False) -> None:
         raise ExpressionError(
             f"gives {kind}, not true or false; compare it with something, such as `{expression.strip()} > 0`"
         )
+    return kind

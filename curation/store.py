@@ -8,17 +8,19 @@ Everything is a Parquet part or a JSON file in a folder, over fsspec: a local pa
     <workspace>/datasets/<name>/<version>/README.md, <config>/<split>-*.parquet, decisions.parquet, manifest.json
 
 A file appears whole or not at all: on a local disk it is written under a temporary name, fsynced and renamed (the folder
-fsynced too); on an object store it is one PUT. Of pools and datasets the manifest is the commit, written last, and only
-files it lists are read. Of the rest a part is its own commit, so a kill loses what was not yet in a part, nothing else.
+fsynced too, and the one above when it is new); on an object store it is one PUT, or one upload in pieces that is completed
+last. Of pools and datasets the manifest is the commit, written last, and only files it lists are read. Of the rest a part
+is its own commit, so a kill loses what was not yet in a part, nothing else.
 """
 
 import contextlib
 import fcntl
 import functools
 import hashlib
+import itertools
 import json
 import os
-import shutil
+import re
 import socket
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import duckdb
 import fsspec
@@ -39,6 +41,7 @@ MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
 # Nested columns with row groups over 16 MB cannot be read back by datasets' reader.
 ROW_GROUP_ROWS = 4096
+ROW_GROUP_BYTES = 8 << 20
 # What most columns are; DuckDB imports pandas (a second) to be asked about an Arrow type.
 PLAIN_TYPES = {
     pa.string(): "VARCHAR",
@@ -48,8 +51,6 @@ PLAIN_TYPES = {
     pa.float64(): "DOUBLE",
     pa.timestamp("ms", "UTC"): "TIMESTAMP WITH TIME ZONE",
 }
-# Larger files go to an object store in pieces; they too appear only when whole.
-ONE_PUT_BYTES = 64 << 20
 
 
 class WorkspaceError(ValueError):
@@ -72,23 +73,31 @@ def canonical(value: Any) -> str:
 
 @dataclass
 class Store:
-    """One workspace. `url` is a local path (`~` allowed) or anything fsspec knows, such as `s3://bucket/path`."""
+    """One workspace. `url` is a local path (`~` allowed) or anything fsspec knows, such as `s3://bucket/path`.
+
+    An object store's keys, region and address come from the environment, as its own tools take them: for S3
+    `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_DEFAULT_REGION`, and for another server than Amazon's
+    `AWS_ENDPOINT_URL=http://host:port`.
+    """
 
     url: str
     warnings: list[str] = field(default_factory=list)
     """What a user should know about the state of the files: a damaged part, for instance. Each is said once."""
 
     def __post_init__(self) -> None:
-        self.url = os.path.expanduser(self.url)
+        if "://" not in self.url:
+            self.url = local_path(self.url)
         try:
-            fs, root = fsspec.core.url_to_fs(self.url)
+            fs, root = filesystem(self.url)
         except (ImportError, ValueError) as error:
             raise WorkspaceError(
                 f"workspace {self.url!r} cannot be opened: {error}. "
                 "Give a folder, or s3://bucket/path (needs the extra `s3`)."
             ) from error
-        self.fs, self.root = fs, str(root).rstrip("/")
+        self.fs, self.root = fs, root.rstrip("/")
         self.local = isinstance(fs, LocalFileSystem)
+        if self.local and os.path.exists(self.root) and not os.path.isdir(self.root):
+            raise WorkspaceError(f"workspace {self.root} is a file; give a folder, or s3://bucket/path")
         self._sound: dict[str, int] = {}
         """Size of each part whose footer was read: a part never changes, so it is checked once."""
 
@@ -106,18 +115,14 @@ class Store:
     def _committing(self, path: str) -> Iterator[BinaryIO]:
         """A file to write; it gets its name when the block ends well, and is gone when it does not."""
         if not self.local:
-            with tempfile.TemporaryFile() as file:
-                yield file
-                size = file.tell()
-                file.seek(0)
-                if size < ONE_PUT_BYTES:
-                    self.fs.pipe_file(path, file.read())
-                else:
-                    with self.fs.open(path, "wb") as target:
-                        shutil.copyfileobj(file, target, 1 << 24)
+            with tempfile.NamedTemporaryFile(prefix="cuvee-") as upload:
+                yield cast(BinaryIO, upload)
+                upload.flush()
+                # Writing through `fs.open` would commit what is there when the block ends early.
+                self.fs.put_file(upload.name, path)
             return
         folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
+        _make_folder(folder)
         temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
         try:
             with open(temporary, "wb") as file:
@@ -129,11 +134,19 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        descriptor = os.open(folder, os.O_RDONLY)
+        _sync(folder)
+
+    def claim(self, path: str) -> bool:
+        """Makes an empty file; False when it is there already. Of several writers one gets True."""
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            if self.local:
+                _make_folder(os.path.dirname(path))
+                open(path, "xb").close()
+            else:
+                self.fs.pipe_file(path, b"", mode="create")
+        except FileExistsError:
+            return False
+        return True
 
     def write_json(self, path: str, value: Any) -> None:
         self.write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
@@ -144,31 +157,40 @@ class Store:
             return json.loads(self.fs.cat_file(path))
         except FileNotFoundError:
             return None
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise WorkspaceError(
                 f"{path} is damaged ({error}); remove its folder, and the next run makes it again"
             ) from error
 
-    def write_table(self, path: str, rows: pa.Table | pa.RecordBatchReader) -> None:
-        """Commits one Parquet file (zstd) from a table, or batch by batch from a reader."""
+    def write_table(self, path: str, rows: pa.Table | pa.RecordBatchReader) -> int:
+        """Commits one Parquet file (zstd) from a table, or batch by batch from a reader; gives the number of rows."""
         chunks = rows.to_batches(ROW_GROUP_ROWS) if isinstance(rows, pa.Table) else rows
+        written = 0
         with self._committing(path) as file, pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
             for batch in chunks:
-                writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+                if batch.num_rows:
+                    fit = ROW_GROUP_BYTES * batch.num_rows // max(1, batch.nbytes)
+                    writer.write_batch(batch, row_group_size=min(ROW_GROUP_ROWS, max(1, fit)))
+                    written += batch.num_rows
+        return written
 
     def listing(self, folder: str) -> list[str]:
         """Names in a folder, sorted; empty when there is no such folder."""
+        return [_last(path) for path, _ in self._entries(folder)]
+
+    def _entries(self, folder: str) -> list[tuple[str, int]]:
+        """Path and size of what is in a folder, sorted; empty when there is no such folder."""
         try:
-            self.fs.invalidate_cache(folder)
-            return sorted(str(name).rstrip("/").rsplit("/", 1)[-1] for name in self.fs.ls(folder, detail=False))
-        except FileNotFoundError:
+            found = self.fs.ls(folder, detail=True, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        return sorted((str(entry["name"]).rstrip("/"), int(entry["size"] or 0)) for entry in found)
 
     # ---- parts
 
     def append(self, folder: str, table: pa.Table | pa.RecordBatchReader) -> str:
         """Commits a part; gives its path."""
-        path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
+        path = new_part(folder)
         self.write_table(path, table)
         return path
 
@@ -180,24 +202,16 @@ class Store:
 
     def parts(self, folder: str) -> list[str]:
         """Paths of the parts of a folder that can be read, by name. A damaged one is named in `warnings` and left out."""
-        try:
-            self.fs.invalidate_cache(folder)
-            found = self.fs.ls(folder, detail=True)
-        except FileNotFoundError:
-            return []
-        sound = []
-        for entry in sorted(found, key=lambda entry: str(entry["name"])):
-            path, size = str(entry["name"]), int(entry["size"] or 0)
-            name = path.rsplit("/", 1)[-1]
-            if not (name.startswith("part-") and name.endswith(".parquet")):
-                continue
-            if self._sound.get(path) != size:
-                if (damage := self._damage(path)) is not None:
-                    self.warn(f"{path} is damaged and left out ({damage}); what it held is made again")
-                    continue
-                self._sound[path] = size
-            sound.append(path)
-        return sound
+        parts = [(path, size) for path, size in self._entries(folder) if _PART.fullmatch(_last(path))]
+        return [path for path, size in parts if self._is_sound(path, size)]
+
+    def _is_sound(self, path: str, size: int) -> bool:
+        if self._sound.get(path) != size:
+            if (damage := self._damage(path)) is not None:
+                self.warn(f"{path} is damaged and left out ({damage}); what it held is made again")
+                return False
+            self._sound[path] = size
+        return True
 
     def _damage(self, path: str) -> str | None:
         try:
@@ -211,16 +225,18 @@ class Store:
         """Writes the parts of a folder as one when there are at least so many, then removes them.
 
         A crash between the two leaves rows twice; readers take one row per key, so it does no harm. Damaged parts
-        stay where they are. Only for a workspace that this run holds alone.
+        stay where they are. Does nothing on an object store: another run may be reading what would be removed.
         """
-        parts = self.parts(folder)
+        parts = self.parts(folder) if self.local else []
         if len(parts) < at_least:
             return
+        schema = pa.unify_schemas([pq.read_schema(part) for part in parts])
+        columns = ", ".join(quoted(name) for name in schema.names)
         with self.connect() as con:
-            rows = batches(con, f"from {parquet(self.readable(parts))}", ROW_GROUP_ROWS)
-            self.append(folder, rows)
+            rows = batches(con, f"select {columns} from {parquet(parts)}", ROW_GROUP_ROWS)
+            self.append(folder, rows.cast(schema))
         for path in parts:
-            self.fs.rm_file(path)
+            os.unlink(path)
 
     def warn(self, message: str) -> None:
         if message not in self.warnings:
@@ -237,7 +253,7 @@ class Store:
 
     def readable(self, paths: Sequence[str]) -> list[str]:
         """Paths as DuckDB takes them."""
-        return list(paths) if self.local else [self.fs.unstrip_protocol(path) for path in paths]
+        return [readable(self.fs, path) for path in paths]
 
     def scan(self, folder: str, schema: pa.Schema) -> str:
         """SQL for the rows of a folder's parts, with `filename`; an empty relation of `schema` when there are none."""
@@ -258,8 +274,14 @@ class Store:
         if not self.local:
             yield
             return
-        os.makedirs(self.root, exist_ok=True)
-        with open(f"{self.root}/.lock", "a+") as file:
+        try:
+            _make_folder(self.root)
+            lock = open(f"{self.root}/.lock", "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise WorkspaceError(
+                f"workspace {self.root} cannot be written: {error.strerror}; give another folder with --workspace"
+            ) from error
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -271,9 +293,57 @@ class Store:
                 ) from None
             file.truncate(0)
             started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}: {' '.join(sys.argv)[:200]}\n")
+            # The first words only: what follows may be long, or nobody else's business.
+            command = " ".join([_last(sys.argv[0]), *sys.argv[1:3]])
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}: {command}\n")
             file.flush()
             yield
+
+
+_PART = re.compile(r"part-.*\.parquet")
+
+
+def new_part(folder: str) -> str:
+    """A path for a part that no other writer takes."""
+    return f"{folder}/part-{uuid.uuid4().hex}.parquet"
+
+
+def _last(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _make_folder(folder: str) -> None:
+    """Makes a folder and those above it, so that they are there also after a power cut."""
+    above = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        _make_folder(above)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        _sync(above)
+
+
+def _sync(folder: str) -> None:
+    """Puts the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and the path in it. Listings are never cached: others write too."""
+    if "://" not in url:
+        return LocalFileSystem(), local_path(url)
+    fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    return fs, str(path)
+
+
+def readable(fs: Any, path: str) -> str:
+    """A path as DuckDB takes it: one file, whatever its name."""
+    if isinstance(fs, LocalFileSystem):
+        return path  # a file that is there is not taken for a pattern
+    return str(fs.unstrip_protocol(re.sub(r"([*?\[])", r"[\1]", path)))
 
 
 def parquet(paths: Sequence[str], filename: bool = False) -> str:
@@ -330,3 +400,10 @@ def arrow(con: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] 
 def batches(con: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
     """The rows of a query as a stream of Arrow batches of about so many rows; `con` is busy until it is read."""
     return con.sql(query).to_arrow_reader(rows)
+
+
+def pieces(rows: pa.RecordBatchReader, batches_each: int) -> Iterator[pa.RecordBatchReader]:
+    """A stream cut into streams of at most so many batches, none empty; each has to be read before the next."""
+    for first in rows:
+        some = itertools.chain([first], itertools.islice(rows, batches_each - 1))
+        yield pa.RecordBatchReader.from_batches(rows.schema, some)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation import rules, sql
+from curation import rules
 from curation.publish import Dataset
 from curation.rules import Decisions, Measured
 from curation.store import quoted
@@ -33,10 +33,8 @@ class Sweep:
     """Rows the published dataset had kept that are dropped now."""
 
 
-def measured(dataset: Dataset) -> list[Measured]:
+def measured(dataset: Dataset, schema: pa.Schema) -> list[Measured]:
     """What the annotators of a dataset's run added, from its manifest and the types in its decisions."""
-    with dataset.store.fs.open(f"{dataset.folder}/decisions.parquet", "rb") as file:
-        schema = pq.read_schema(file)
     return [
         Measured(
             key=entry["key"],
@@ -60,18 +58,19 @@ def sweep(dataset: Dataset, changes: Mapping[str, str | None]) -> Sweep:
             keep[name] = expression
         elif keep.pop(name, None) is None:
             raise rules.RuleError(name, f"is no rule of {dataset.ref}; its rules are {', '.join(keep)}")
-    annotators = measured(dataset)
+    with dataset.store.fs.open(f"{dataset.folder}/decisions.parquet", "rb") as file:
+        schema = pq.read_schema(file)
+    annotators = measured(dataset, schema)
     placed = rules.place(keep, annotators)
 
     con = dataset.store.connect()
-    frozen = [f"rule_{entry['rule']}" for entry in dataset.manifest["rules"]]
-    frozen += (
-        ["duplicate"]
-        if any(rule["condition"] and _uses_duplicate(rule["condition"]) for rule in dataset.manifest["rules"])
-        else []
-    )
-    excluded = ", ".join(quoted(name) for name in [*frozen, "kept", "dropped_by", "split"])
-    con.execute(f"create table frozen as select * exclude ({excluded}) from {dataset.decisions()}")
+    measured_columns = [
+        name
+        for name in schema.names
+        if name == "measured" or not (name in rules.OWN_COLUMNS or name.startswith(rules.OUTCOME_PREFIX))
+    ]
+    columns = ", ".join(quoted(name) for name in measured_columns)
+    con.execute(f"create table frozen as select {columns} from {dataset.decisions()}")
     decisions = Decisions(con, "frozen", list(dataset.manifest["pool"]["sources"]), frozen=True)
     for annotator in annotators:
         decisions.add(annotator, None)
@@ -93,10 +92,6 @@ def sweep(dataset: Dataset, changes: Mapping[str, str | None]) -> Sweep:
         appeared=appeared,
         vanished=vanished,
     )
-
-
-def _uses_duplicate(condition: str) -> bool:
-    return rules.DUPLICATE.name in sql.columns_of(condition)
 
 
 def _samples(decisions: Decisions) -> int:

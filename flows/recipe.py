@@ -1,45 +1,43 @@
 """Recipes: one YAML file says what is read, measured, decided and built. All mistakes are found when it is loaded.
 
-    load("demo"), load("my.yaml", overrides={"annotate.pass_rate.n": "8"})
-
-`extends: NAME` inherits key by key; `null` removes a key, lists are replaced. Paths are relative to the recipe's file.
+load("demo"), load("my.yaml", overrides={"annotate.pass_rate.n": "8"})
 """
 
 import difflib
-import io
-import os
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, get_args
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from curation import rules
+from curation import problem, rules
 from curation.annotate import Annotator
 from curation.duplicates import Duplicates
 from curation.form import Form
 from curation.gold import Gold
 from curation.model import Model, ModelError, check
 from curation.pass_rate import PassRate
+from curation.prompt import Prompt
 from curation.rules import Measured, Rule, RuleError
 from curation.source import Source, SourceError
 from curation.store import literal
 from curation.verify import VERIFIERS
+from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 
-SHIPPED = Path(__file__).parent / "recipes"
+__all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
+__all__ += ["dump", "load", "locate", "resolve", "shipped_names"]
+
 ANNOTATORS: dict[str, type[Annotator]] = {a.NAME: a for a in (Form, Gold, Duplicates, PassRate)}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 IDENTIFIER = r"[a-z][a-z0-9_]*"
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be used: every mistake found, each with its file, key, what was given and what is allowed."""
-
-    def __init__(self, file: str, mistakes: list[str]) -> None:
-        super().__init__("\n".join(f"{file}: {mistake}" for mistake in mistakes))
+LICENSES = "licenses"
+"""Name of the rule that `allow_licenses` is."""
+TAKEN = {"pool", "publish"}
+"""Steps of a run that are no annotator's."""
 
 
 class RLSet(BaseModel):
@@ -62,7 +60,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=NAME, max_length=100)
     """Name of the recipe, its pool and its dataset."""
     seed: int = 0
     """The only seed: ties are broken by hash(seed, id)."""
@@ -88,8 +86,6 @@ class Recipe(BaseModel):
     @field_validator("sources", "models", "annotate", "keep")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        import re
-
         for key in value:
             if not re.fullmatch(IDENTIFIER, key):
                 raise ValueError(f"{key!r} is no name; use small letters, digits and _, beginning with a letter")
@@ -106,20 +102,13 @@ class AnnotatorStep:
 
     @property
     def measured(self) -> Measured:
-        columns = self.annotator.COLUMNS
         return Measured(
             key=self.key,
-            columns=type(columns)([]) if not columns.names else _prefixed(columns, self.prefix),
+            columns=pa.schema([field.with_name(self.prefix + field.name) for field in self.annotator.COLUMNS]),
             prefix=self.prefix,
             samples=getattr(self.annotator, "n", None),
             decides_duplicates=isinstance(self.annotator, Duplicates),
         )
-
-
-def _prefixed(columns: Any, prefix: str) -> Any:
-    import pyarrow as pa
-
-    return pa.schema([field.with_name(prefix + field.name) for field in columns])
 
 
 @dataclass(frozen=True)
@@ -137,134 +126,10 @@ class Loaded:
         return dump(self.resolved)
 
 
-def dump(value: Mapping[str, Any]) -> str:
-    writer = YAML()
-    writer.default_flow_style = False
-    writer.width = 4096
-    stream = io.StringIO()
-    writer.dump(dict(value), stream)
-    return stream.getvalue()
-
-
 def load(recipe: str, overrides: Mapping[str, str] | None = None) -> Loaded:
     """The recipe in a file, or a shipped one by name. Raises RecipeError naming every mistake."""
-    path = locate(recipe)
-    raw = _inherited(path, ())
-    raw.setdefault("name", path.stem)
-    for key, text in (overrides or {}).items():
-        _override(str(path), raw, key, text)
+    path, raw = read(recipe, overrides or {})
     return resolve(raw, str(path))
-
-
-def locate(recipe: str) -> Path:
-    """The file of a recipe given by path or by the name of a shipped one."""
-    path = Path(recipe).expanduser()
-    if path.is_file():
-        return path.resolve()
-    shipped = SHIPPED / f"{recipe}.yaml"
-    if shipped.is_file():
-        return shipped
-    names = shipped_names()
-    near = difflib.get_close_matches(recipe, names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise RecipeError(recipe, [f"is neither a file nor a shipped recipe{hint} Shipped are: {', '.join(names)}"])
-
-
-def shipped_names() -> list[str]:
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        value = YAML(typ="safe", pure=True).load(path)
-    except MarkedYAMLError as error:
-        place = error.problem_mark or error.context_mark
-        line = f"line {place.line + 1}: " if place is not None else ""
-        raise RecipeError(str(path), [f"{line}is not YAML: {error.problem}"]) from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(str(path), [f"is not YAML: {error}"]) from error
-    if not isinstance(value, dict):
-        raise RecipeError(str(path), ["is no recipe: the file has to hold keys such as name, sources, annotate, keep"])
-    return value
-
-
-def _inherited(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path in seen:
-        raise RecipeError(str(path), [f"extends: goes in a circle: {' -> '.join(p.name for p in (*seen, path))}"])
-    raw = _absolute(_parse(path), path.parent)
-    parent = raw.pop("extends", None)
-    if parent is None:
-        return raw
-    if not isinstance(parent, str):
-        raise RecipeError(str(path), [f"extends: takes the name or path of one recipe, not {parent!r}"])
-    beside = path.parent / parent
-    try:
-        base = _inherited(beside.resolve() if beside.is_file() else locate(parent), (*seen, path))
-    except RecipeError as error:
-        raise RecipeError(str(path), [f"extends: {error}"]) from error
-    base.pop("name", None)
-    return _merged(base, raw)
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` over `base`, key by key; null removes a key, anything but mappings is replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        if value is None and key in merged:
-            del merged[key]
-        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _merged(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Paths of files and of model folders beside the recipe made absolute, so that `extends` does not move them."""
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, list):
-            return [moved(item) for item in value]
-        if not isinstance(value, str) or "://" in value:
-            return value
-        return os.path.normpath(folder / os.path.expanduser(value))
-
-    for source in _entries(raw, "sources"):
-        for kind in ("parquet", "jsonl"):
-            if kind in source:
-                source[kind] = moved(source[kind])
-        if isinstance(source.get("hf"), str) and source["hf"].startswith((".", "/", "~")):
-            source["hf"] = moved(source["hf"])
-    for model in _entries(raw, "models"):
-        if isinstance(model.get("model"), str) and model["model"].startswith((".", "/", "~")):
-            model["model"] = moved(model["model"])
-    return raw
-
-
-def _entries(raw: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
-    entries = raw.get(section)
-    return [entry for entry in entries.values() if isinstance(entry, dict)] if isinstance(entries, dict) else []
-
-
-def _override(file: str, raw: dict[str, Any], key: str, text: str) -> None:
-    """Sets one value by its dotted key; the text is YAML, so `8` is a number and `null` removes the key."""
-    try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise RecipeError("--set", [f"{key}: {text!r} is not YAML: {str(error).splitlines()[0]}"]) from error
-    *parents, last = key.split(".")
-    place = raw
-    for number, parent in enumerate(parents):
-        inner = place.setdefault(parent, {})
-        if inner is None:
-            inner = place[parent] = {}
-        if not isinstance(inner, dict):
-            raise RecipeError("--set", [f"{key}: {'.'.join(parents[: number + 1])} is {inner!r}, which has no keys"])
-        place = inner
-    if value is None and text.strip() in ("null", "~", ""):
-        place.pop(last, None)
-    else:
-        place[last] = value
 
 
 def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
@@ -287,12 +152,13 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         mistakes += wrong
         steps += [step] if step is not None else []
     mistakes += _collisions(steps)
-    if mistakes:
-        raise RecipeError(file, mistakes)
     keep = dict(recipe.keep)
     if recipe.allow_licenses is not None:
-        keep = {"licenses": _licence_rule(recipe.allow_licenses)} | keep
-    placed: list[Rule] = []
+        if LICENSES in keep:
+            mistakes.append(f"keep.{LICENSES}: is the name of the rule that allow_licenses is; give it another")
+        keep = {LICENSES: _licence_rule(recipe.allow_licenses)} | keep
+    if mistakes:
+        raise RecipeError(file, mistakes)
     try:
         placed = rules.place(keep, [step.measured for step in steps])
     except RuleError as error:
@@ -307,10 +173,9 @@ def _licence_rule(allowed: list[str]) -> str:
 def _source_mistakes(name: str, source: Source) -> list[str]:
     mistakes = []
     try:
-        source.files()
+        source.check()
     except SourceError as error:
-        kind = "parquet" if source.parquet is not None else "jsonl"
-        mistakes.append(f"sources.{name}.{kind}: {error}; paths are relative to the recipe's folder")
+        mistakes.append(f"sources.{name}.{error}; paths are relative to the recipe's folder")
     if source.verifier is not None and source.verifier not in VERIFIERS:
         mistakes.append(
             f"sources.{name}.verifier: {source.verifier!r} is unknown{_nearest(source.verifier, list(VERIFIERS))}"
@@ -322,7 +187,9 @@ def _step(key: str, settings: Mapping[str, Any], recipe: Recipe) -> tuple[Annota
     where = f"annotate.{key}"
     rest = dict(settings)
     name = rest.pop("is", key)
-    if name not in ANNOTATORS:
+    if key in TAKEN:
+        return None, [f"{where}: the name is taken by a step of the run; give another"]
+    if not isinstance(name, str) or name not in ANNOTATORS:
         given = f"{where}.is: {name!r}" if "is" in settings else where
         hint = "" if "is" in settings else "; another key needs `is: ANNOTATOR`"
         return None, [f"{given} is no annotator{_nearest(str(name), list(ANNOTATORS))}{hint}"]
@@ -335,26 +202,36 @@ def _step(key: str, settings: Mapping[str, Any], recipe: Recipe) -> tuple[Annota
     model = getattr(annotator, "model", None)
     if model is not None and model not in recipe.models:
         mistakes.append(f"{where}.model: {model!r} is no model of this recipe{_nearest(model, list(recipe.models))}")
-    elif isinstance(annotator, PassRate):
-        for source, settings_of_source in recipe.sources.items():
-            try:
-                recipe.models[annotator.model].prompt.merged(annotator.prompt | settings_of_source.prompt)
-            except ValidationError as error:
-                place = f"{where}.prompt" if not settings_of_source.prompt else f"sources.{source}.prompt"
-                mistakes += _mistakes(error, type(recipe.models[annotator.model].prompt), place)
-                break
+    elif model is not None:
+        own = getattr(annotator, "prompt", {})
+        mistakes += _prompt_mistakes(recipe.models[model].prompt, own, f"{where}.prompt")
+        if not mistakes:
+            for source, entry in recipe.sources.items():
+                mistakes += _prompt_mistakes(
+                    recipe.models[model].prompt, own | entry.prompt, f"sources.{source}.prompt"
+                )
     prefix = f"{key}_" if "is" in settings else ""
     return AnnotatorStep(key, annotator, prefix), mistakes
 
 
+def _prompt_mistakes(prompt: Prompt, changes: Mapping[str, Any], where: str) -> list[str]:
+    try:
+        prompt.merged(changes)
+    except ValidationError as error:
+        return _mistakes(error, Prompt, where)
+    return []
+
+
 def _collisions(steps: list[AnnotatorStep]) -> list[str]:
-    owner: dict[str, str] = {}
+    owner = dict.fromkeys([*problem.SCHEMA.names, *rules.OWN_COLUMNS], "every recipe")
     mistakes = []
     for step in steps:
         for name in step.measured.columns.names:
-            if name in owner:
-                mistakes.append(f"annotate.{step.key}: its column {name} is already that of annotate.{owner[name]}")
-            owner[name] = step.key
+            if name in owner or name.startswith(rules.OUTCOME_PREFIX):
+                of = owner.get(name, "a rule's outcome")
+                mistakes.append(f"annotate.{step.key}: its column {name} is already that of {of}; give it another key")
+                break
+            owner[name] = f"annotate.{step.key}"
     deciders = [step.key for step in steps if isinstance(step.annotator, Duplicates)]
     if len(deciders) > 1 or any(step.prefix for step in steps if isinstance(step.annotator, Duplicates)):
         mistakes.append("annotate: `duplicates` can stand only once, under its own name")
@@ -367,36 +244,57 @@ def _nearest(given: str, known: list[str]) -> str:
 
 
 def _mistakes(error: ValidationError, schema: type[BaseModel], where: str) -> list[str]:
-    """pydantic's findings as `key.path: what was given, what is allowed`."""
-    found = []
+    """pydantic's findings as `key.path: what was given, what is allowed`; those about one key in one line."""
+    found: dict[tuple[str, str], list[str]] = {}
     for detail in error.errors(include_url=False):
         location = [str(part) for part in detail["loc"]]
-        path = ".".join([part for part in (where, *location) if part])
+        path = ".".join([part for part in (where, *_keys(schema, location)) if part])
+        given = ""
         if detail["type"] == "extra_forbidden":
-            known = _fields(schema, location[:-1])
-            found.append(f"{path}: unknown key{_nearest(location[-1], known)}")
+            message = f"unknown key{_nearest(location[-1], _known(schema, location[:-1]))}"
+        elif location[-1:] == ["[key]"]:
+            allowed = re.findall("'([^']*)'", detail["msg"])
+            message = f"unknown key{_nearest(location[-2], allowed)}"
         elif detail["type"] == "missing":
-            found.append(f"{path}: is missing")
+            message = "is missing"
         else:
-            given = detail["input"]
-            shown = f"; given {given!r}" if not isinstance(given, (dict, BaseModel)) else ""
             message = detail["msg"].removeprefix("Value error, ")
-            found.append(f"{path}: {message[0].lower() + message[1:]}{shown}")
-    return found
+            message = message[0].lower() + message[1:]
+            if not isinstance(detail["input"], (dict, BaseModel)):
+                given = f"; given {reprlib.repr(detail['input'])}"
+        found.setdefault((path, given), []).append(message)
+    return [f"{path}: {' or '.join(messages)}{given}" for (path, given), messages in found.items()]
 
 
-def _fields(schema: Any, location: list[str]) -> list[str]:
+def _keys(schema: type[BaseModel], location: list[str]) -> list[str]:
+    """A place in a recipe without what pydantic adds to it: `[key]`, and which member of a union it tried."""
+    if location[-1:] == ["[key]"]:
+        return location[:-1]
+    return location[:-1] if len(location) > 1 and _at(schema, location[:-1]) is _UNION else location
+
+
+def _known(schema: type[BaseModel], location: list[str]) -> list[str]:
     """The keys allowed at a place of a settings class."""
+    kind = _at(schema, location)
+    return [*kind.model_fields] if _is_settings(kind) else []
+
+
+_UNION = object()
+
+
+def _at(kind: Any, location: list[str]) -> Any:
+    """The type at a place of a settings class; `_UNION` where several are possible."""
     for part in location:
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            schema = schema.model_fields[part].annotation if part in schema.model_fields else None
+        if _is_settings(kind):
+            kind = kind.model_fields[part].annotation if part in kind.model_fields else None
         else:
-            # dict[str, X], list[X], X | None: the next class inside
-            inner = [arg for arg in get_args(schema) if isinstance(arg, type) and issubclass(arg, BaseModel)]
-            schema = inner[0] if inner else None
-        candidates = [arg for arg in get_args(schema) if isinstance(arg, type) and issubclass(arg, BaseModel)]
-        if schema is not None and len(candidates) == 1 and not str(schema).startswith(("dict", "list", "tuple")):
-            schema = candidates[0]
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return [*schema.model_fields]
-    return []
+            inner = get_args(kind)  # of dict[str, X], list[X] and tuple[X, ...]
+            kind = None if not inner else inner[1] if len(inner) == 2 and inner[1] is not ... else inner[0]
+        if isinstance(kind, UnionType):
+            members = [member for member in get_args(kind) if member is not NoneType]
+            kind = members[0] if len(members) == 1 else _UNION
+    return kind
+
+
+def _is_settings(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from curation import problem
 from curation.publish import Dataset, DatasetError
-from curation.rollouts import ROLLOUTS, VERDICTS
-from curation.store import arrow, literal
+from curation.rollouts import Rollouts
+from curation.store import arrow
 
 SHOWN = 300
 
@@ -50,22 +50,19 @@ def why(dataset: Dataset, problem_id: str) -> dict[str, Any]:
     }
 
 
-def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rollouts of a problem that counted, with their verdicts, by sample index."""
-    store = dataset.store
-    folder = annotator["rollouts"][row["source"]]
-    drawn = store.scan(store.path("rollouts", folder), ROLLOUTS)
-    verdicts = store.scan(store.path("verdicts", folder), VERDICTS)
+def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The rollouts of a problem that counted, with their verdicts, by sample index; None when they are not there."""
+    try:
+        rollouts = Rollouts.filed(dataset.store, annotator["rollouts"][row["source"]])
+    except FileNotFoundError:
+        return None
+    con = dataset.store.connect()
+    con.execute("create table asked as select ? as id, ? as verifier", [row["id"], row["verifier"]])
+    graded = rollouts.graded(annotator["n"], annotator["max_tokens"], "asked")
     found = arrow(
-        store.connect(),
-        f"""select sample_index, outcome, extracted, reason, finish_reason, tokens, text, reasoning
-        from (select * from {drawn} where problem_id = {literal(row["id"])} and sample_index < {annotator["n"]}
-              qualify row_number() over (partition by sample_index
-                  order by finish_reason = 'length', max_tokens desc, filename) = 1) as r
-        left join (select * from {verdicts} where problem_id = {literal(row["id"])}
-              qualify row_number() over (partition by rollout order by verifier_version desc, filename) = 1) as v
-            using (rollout)
-        order by sample_index""",
+        con,
+        f"""select sample_index, case when cut_off then 'cut off' else outcome end as outcome, extracted, reason, tokens,
+            text, reasoning from {graded} order by sample_index""",
     )
     return list(found.to_pylist())
 
@@ -104,15 +101,19 @@ def show(console: Console, data: dict[str, Any]) -> None:
     console.print(table)
 
     for key, rollouts in data["rollouts"].items():
+        if rollouts is None:
+            console.print(
+                f"\n[bold]{escape(key)}[/]: the rollouts are not beside this dataset; look in the workspace it came from"
+            )
         if not rollouts:
             continue
         counts = Counter((r["extracted"], r["outcome"]) for r in rollouts)
         console.print(f"\n[bold]{escape(key)}[/]: {len(rollouts)} rollouts")
         for (extracted, outcome), count in counts.most_common():
-            console.print(f"  {count} x {outcome or 'cut off'}: {extracted!r}", markup=False)
+            console.print(f"  {count} x {outcome or 'not graded'}: {extracted!r}", markup=False)
         for r in rollouts:
             console.print(
-                f"  #{r['sample_index']} {r['outcome'] or 'cut off'}, {r['tokens']} tokens: {_shown(r['text'])!r}",
+                f"  #{r['sample_index']} {r['outcome'] or 'not graded'}, {r['tokens']} tokens: {_shown(r['text'])!r}",
                 markup=False,
                 highlight=False,
             )

@@ -1,0 +1,185 @@
+"""A recipe's text: YAML in a file, what it `extends`, and overrides, come to plain data. What it means is recipe.py's.
+
+`extends: NAME` inherits key by key; `null` removes a key, lists are replaced. An override is a recipe of one key on top.
+YAML is 1.2: `no` and `yes` are words, 1e-6 is a number. Paths are relative to the file they stand in, those of an
+override to the folder one is in.
+"""
+
+import difflib
+import io
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used: every mistake found, each with its file, key, what was given and what is allowed."""
+
+    def __init__(self, file: str, mistakes: list[str]) -> None:
+        super().__init__("\n".join(f"{file}: {mistake}" for mistake in mistakes))
+
+
+def read(recipe: str, overrides: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe and what it says, `extends` and overrides (YAML texts by dotted key) applied."""
+    path = locate(recipe)
+    raw = _inherited(path, ())
+    raw.setdefault("name", path.stem)
+    for key, text in overrides.items():
+        raw = _overridden(raw, key, text)
+    if mistakes := [f"{key}: {why}" for key, why in _not_plain(raw, "")]:
+        raise RecipeError(str(path), mistakes)
+    return path, raw
+
+
+def locate(recipe: str) -> Path:
+    """The file of a recipe given by path or by the name of a shipped one."""
+    path = Path(recipe).expanduser()
+    if path.is_file():
+        return path.resolve()
+    names = shipped_names()
+    if recipe in names:
+        return SHIPPED / f"{recipe}.yaml"
+    near = difflib.get_close_matches(recipe, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise RecipeError(recipe, [f"is neither a file nor a shipped recipe; {hint}Shipped are: {', '.join(names)}"])
+
+
+def shipped_names() -> list[str]:
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """A recipe as YAML."""
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.width = 4096
+    stream = io.StringIO()
+    writer.dump(dict(value), stream)
+    return stream.getvalue()
+
+
+def _parse(source: Path | str, name: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(source)
+    except MarkedYAMLError as error:
+        place = error.problem_mark or error.context_mark
+        line = f"line {place.line + 1}: " if place is not None else ""
+        # Of a key that stands twice the values are not shown: one may be a secret.
+        raise RecipeError(name, [f"{line}is not YAML: {str(error.problem).split(' with value')[0]}"]) from error
+    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise RecipeError(name, [f"is not YAML: {str(error).splitlines()[0]}"]) from error
+    except RecursionError as error:
+        raise RecipeError(name, ["is not YAML: nested too deeply"]) from error
+    except OSError as error:
+        raise RecipeError(name, [f"cannot be read: {error.strerror}"]) from error
+
+
+def _inherited(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen:
+        raise RecipeError(str(path), [f"extends: goes in a circle: {' -> '.join(p.name for p in (*seen, path))}"])
+    raw = _parse(path, str(path))
+    if not isinstance(raw, dict):
+        raise RecipeError(str(path), ["is no recipe: the file has to hold keys such as name, sources, annotate, keep"])
+    raw = _absolute(raw, path.parent)
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    if not isinstance(parent, str):
+        raise RecipeError(str(path), [f"extends: takes the name or path of one recipe, not {parent!r}"])
+    beside = path.parent / Path(parent).expanduser()
+    try:
+        base = _inherited(beside.resolve() if beside.is_file() else locate(parent), (*seen, path))
+    except RecipeError as error:
+        raise RecipeError(str(path), [f"extends: {error}"]) from error
+    base.pop("name", None)
+    return _merged(base, raw)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` over `base`, key by key; null removes a key, anything but mappings is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        if value is None and key in merged:
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _overridden(raw: dict[str, Any], key: str, text: str) -> dict[str, Any]:
+    """A recipe with one value set by its dotted key; the text is YAML, so `8` is a number and `null` removes the key."""
+    names = key.split(".")
+    if not all(names):
+        raise RecipeError("--set", [f"{key}: is no key; give its path, such as annotate.pass_rate.n"])
+    value = _parse(text, f"--set {key}")
+    place: Any = raw
+    for number, name in enumerate(names[:-1], start=1):
+        place = place.get(name)
+        if place is None:
+            if value is None:
+                return raw  # nothing there to remove
+            break
+        if not isinstance(place, dict):
+            raise RecipeError("--set", [f"{key}: {'.'.join(names[:number])} is a value, which has no keys"])
+    else:
+        if value is None and names[-1] not in place:
+            return raw
+        if isinstance(value, dict):
+            place.pop(names[-1], None)  # set, not merged
+    for name in reversed(names):
+        value = {name: value}
+    return _merged(raw, _absolute(value, Path.cwd()))
+
+
+def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths of files and of folders beside the recipe made absolute, so that `extends` does not move them."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        if not isinstance(value, str) or not value or "://" in value:
+            return value
+        return os.path.normpath(folder / os.path.expanduser(value))
+
+    for source in _entries(raw, "sources"):
+        for kind in ("parquet", "jsonl"):
+            if kind in source:
+                source[kind] = moved(source[kind])
+    for section, key in (("sources", "hf"), ("models", "model")):
+        for entry in _entries(raw, section):
+            # org/name is one of the Hub
+            if isinstance(entry.get(key), str) and entry[key].startswith((".", "/", "~")):
+                entry[key] = moved(entry[key])
+    return raw
+
+
+def _entries(raw: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+    entries = raw.get(section)
+    return [entry for entry in entries.values() if isinstance(entry, dict)] if isinstance(entries, dict) else []
+
+
+def _not_plain(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Where a recipe holds what JSON cannot: manifests record it, and hashes are taken of it."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            here = f"{key}.{name}" if key else str(name)
+            if not isinstance(name, str):
+                yield here, f"a key has to be text; put it in quotes: '{name}'"
+            else:
+                yield from _not_plain(inner, here)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _not_plain(inner, f"{key}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, f"{value} is no number that can be used"
+    elif value is not None and not isinstance(value, (str, int, float)):
+        yield key, f"is read as a {type(value).__name__}; if it is text, put it in quotes"

@@ -1,0 +1,212 @@
+"""An OpenAI-compatible server whose answers are known: a pure function of the prompt and the index of the sample.
+
+    python tests/fake_server.py PORT [--delay MS]
+
+It solves the last `a + b` of the prompt in (a + b) % 5 of 4 samples. A token is a character. The index of a sample is the
+end of the `X-Request-Id` that the client sends. Words in a prompt ask for trouble:
+    (refuse) 400    (fail) 500    (nothing) no choices    (abort) cut off by a dying server
+    (empty) an empty text    (surrogate) half a character    (huge) 10 MB of text
+What is wrong with the server as a whole is in the attributes of `FakeServer`. `GET /asked` gives what was asked for.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import threading
+from collections import Counter
+from typing import Any, Self
+
+from aiohttp import web
+
+NAME = "fake"
+HUGE = "many words " * 1_000_000
+
+
+def answer(prompt: str, index: int) -> str:
+    """What the fake model says as sample `index`.
+
+    Of the samples 0 to 3, 4 to 7, ... the first (a + b) % 5 are right. Sample 0 has 16 characters when the sum has one
+    digit; each further one has 3 more, until it begins again with sample 8.
+    """
+    if "(empty)" in prompt:
+        return ""
+    if "(surrogate)" in prompt:
+        return "The answer is \ud800"
+    if "(huge)" in prompt:
+        return HUGE
+    left, right = re.findall(r"(\d+) \+ (\d+)", prompt)[-1]
+    total = int(left) + int(right)
+    right_one = index % 4 < total % 5
+    return " hm" * (index % 8) + f" The answer is {total if right_one else total + 1}"
+
+
+class FakeServer:
+    """The server in a thread of its own, for the length of a `with` block."""
+
+    def __init__(self, port: int = 0, delay: float = 0.0) -> None:
+        self.port, self.delay = port, delay
+        """`delay`: seconds that every answer takes."""
+        self.away = 0
+        """So many requests get 503, then it is back."""
+        self.down = False
+        """Every request gets 503."""
+        self.key: str | None = None
+        self.token_ids = True
+        self.tokenizes = True
+        self.thinks = False
+        """Chat answers have their thinking parsed off."""
+        self.max_model_len = 1_000_000
+        self.asked: Counter[str] = Counter()
+        """Answers given, by X-Request-Id."""
+        self.order: list[str] = []
+        """The same, as they came."""
+        self.bodies: dict[str, dict[str, Any]] = {}
+        """The last request by X-Request-Id."""
+        self.in_flight = self.most_in_flight = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def forget(self) -> None:
+        """Counts from here."""
+        self.asked.clear()
+        self.order.clear()
+        self.bodies.clear()
+        self.most_in_flight = 0
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.start(), self._loop).result(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def start(self) -> None:
+        app = web.Application(middlewares=[self._guard], client_max_size=1 << 30)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/version", self._version)
+        app.router.add_get("/asked", self._asked)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/tokenize", self._tokenize)
+        app.router.add_post("/detokenize", self._detokenize)
+        app.router.add_post("/v1/completions", self._complete)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self.port = self._runner.addresses[0][1]
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": "wrong key"}, status=401)
+        if request.method == "POST" and (self.down or self.away > 0):
+            self.away -= 1
+            return web.json_response({"error": "busy"}, status=503)
+        reply: web.StreamResponse = await handler(request)
+        return reply
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _version(self, _: web.Request) -> web.Response:
+        return web.json_response({"version": "1.0"})
+
+    async def _asked(self, _: web.Request) -> web.Response:
+        return web.json_response(self.asked)
+
+    async def _models(self, _: web.Request) -> web.Response:
+        model = {"id": NAME, "owned_by": "vllm", "max_model_len": self.max_model_len}
+        return web.json_response({"object": "list", "data": [model]})
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        if not self.tokenizes:
+            raise web.HTTPNotFound
+        text = _asked_text(await request.json())
+        return web.json_response({"count": len(text), "tokens": _ids(text), "max_model_len": self.max_model_len})
+
+    async def _detokenize(self, request: web.Request) -> web.Response:
+        return web.json_response({"prompt": "".join(map(chr, (await request.json())["tokens"]))})
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        body, name = await request.json(), request.headers["X-Request-Id"]
+        text = _asked_text(body)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if self.delay:
+                await asyncio.sleep(self.delay)
+        finally:
+            self.in_flight -= 1
+        self.asked[name] += 1
+        self.order.append(name)
+        self.bodies[name] = body
+        if "(refuse)" in text or len(text) + body["max_tokens"] > self.max_model_len:
+            return web.json_response({"error": {"message": "the prompt is too long"}}, status=400)
+        if "(fail)" in text:
+            return web.json_response({"error": "broken"}, status=500)
+        if "(nothing)" in text:
+            return web.json_response({"object": "text_completion", "choices": []})
+        whole = _rest(text, int(name.rsplit("-", 1)[1]))
+        said = whole[: body["max_tokens"]]
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "length" if len(said) < len(whole) else "stop"}
+        for stop in body["stop"]:
+            if stop in said:
+                said, choice["finish_reason"] = said.split(stop)[0], "stop"
+        if "(abort)" in text:
+            choice["finish_reason"] = "abort"
+        if "messages" not in body:
+            choice["text"] = said
+        elif self.thinks:
+            thought, closed, content = said.partition("</think>")
+            choice["message"] = {"role": "assistant", "reasoning": thought, "content": content if closed else None}
+        else:
+            choice["message"] = {"role": "assistant", "content": said}
+        if self.token_ids and body.get("return_token_ids"):
+            choice["token_ids"] = _ids(said)
+        usage = {"prompt_tokens": len(text), "completion_tokens": len(said)}
+        reply = {"object": "text_completion", "model": NAME, "choices": [choice], "usage": usage}
+        # Half a character has no UTF-8; JSON escapes it.
+        return web.Response(body=json.dumps(reply).encode(), content_type="application/json")
+
+
+def _asked_text(body: dict[str, Any]) -> str:
+    """What a request puts to the model, as text."""
+    if "messages" in body:
+        return "".join(f"<{turn['role']}>{turn['content']}" for turn in body["messages"]) + "<assistant>"
+    prompt = body["prompt"]
+    return prompt if isinstance(prompt, str) else "".join(map(chr, prompt))
+
+
+def _ids(text: str) -> list[int]:
+    return [ord(character) for character in text]
+
+
+def _rest(text: str, index: int) -> str:
+    """The answer, or what is left of it when the text ends in a part of it."""
+    for length in range(min(len(text), 64), 0, -1):
+        prompt, part = text[:-length], text[-length:]
+        if re.search(r"\d+ \+ \d+", prompt) and answer(prompt, index).startswith(part):
+            return answer(prompt, index)[length:]
+    return answer(text, index)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("port", type=int)
+    arguments.add_argument("--delay", type=float, default=0.0, help="milliseconds that every answer takes")
+    given = arguments.parse_args()
+
+    async def forever() -> None:
+        await FakeServer(given.port, given.delay / 1000).start()
+        await asyncio.Event().wait()
+
+    asyncio.run(forever())
