@@ -25,9 +25,10 @@ import aiohttp
 
 from curation import pool
 from curation.annotate import Work
+from curation.duck import arrow
 from curation.pass_rate import PassRate
 from curation.progress import Progress
-from curation.store import Store, arrow
+from curation.store import Store
 from curation.verify.pool import graders
 from flows.recipe import load
 

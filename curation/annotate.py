@@ -23,10 +23,11 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from curation import problem
+from curation.duck import arrow, batches
 from curation.model import Model, RunningServer, serve
 from curation.pool import Pool
 from curation.progress import Progress, Step
-from curation.store import Store, arrow, batches, settings_hash
+from curation.store import Store, settings_hash
 
 CHUNK_ROWS = 1024
 SECONDS_BETWEEN_COMMITS = 5.0

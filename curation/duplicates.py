@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from curation.annotate import CHUNK_ROWS, Annotator, Work, count, declare, one_row_per_id
-from curation.store import arrow, batches, connect
+from curation.duck import arrow, batches, connect
 from curation.verify import as_completion
 from curation.verify.pool import Job, graders
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import problem, sql
+from curation.duck import arrow, connect, literal, quoted
 from curation.source import ROW, Source, SourceError
-from curation.store import arrow, connect, literal, quoted
 from curation.verify import VERIFIERS
 
 BATCH_ROWS = 2048

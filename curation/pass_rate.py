@@ -23,10 +23,10 @@ from pydantic import Field
 
 from curation.annotate import Annotator, HowItRuns, Work, count
 from curation.client import Client
+from curation.duck import arrow
 from curation.model import RunningServer, api_key, identity
 from curation.rollouts import Rollouts, Sampling
 from curation.sampling import Group, Missing, Sampler, Tally, missing
-from curation.store import arrow
 from curation.verify.pool import graders
 
 LEVEL = 0.9

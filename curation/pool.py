@@ -22,20 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation import problem
+from curation.duck import batches, parquet, pieces, quoted
 from curation.mapping import BATCH_ROWS, UNNUMBERED, problems_of
 from curation.progress import Progress
 from curation.source import Source, SourceError
-from curation.store import (
-    MANIFEST,
-    ROW_GROUP_ROWS,
-    Store,
-    batches,
-    new_part,
-    parquet,
-    pieces,
-    quoted,
-    settings_hash,
-)
+from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, new_part, settings_hash
 
 # Raised when the same sources would give other problems.
 VERSION = 1

@@ -20,7 +20,8 @@ from typing import Any
 
 import duckdb
 
-from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, arrow, batches, local_path, parquet, pieces, quoted
+from curation.duck import arrow, batches, parquet, pieces, quoted
+from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, local_path
 
 SHARD_BATCHES = 25
 SPLITS = ("train", "test")

@@ -12,8 +12,9 @@ from typing import Any, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from curation.duck import literal
 from curation.prompt import Prompt
-from curation.store import SETTINGS, Store, literal, settings_hash
+from curation.store import SETTINGS, Store, settings_hash
 from curation.verify import VERIFIERS, version
 
 # Raised when the same settings would ask a model for something else.
@@ -141,7 +142,7 @@ class Rollouts:
             from r left join spent using (problem_id)
             where max_tokens > coalesce(spent_limit, -1)
             qualify row_number() over (partition by problem_id, sample_index
-                order by finish_reason = 'length', max_tokens desc, filename) = 1)"""
+                order by finish_reason = 'length', max_tokens desc, filename, rollout) = 1)"""
 
     def graded(self, n: int, max_tokens: int, problems: str) -> str:
         """SQL: `chosen` with the verdict of the problem's verifier in its present version.

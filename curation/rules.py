@@ -28,7 +28,7 @@ import duckdb
 import pyarrow as pa
 
 from curation import problem, sql
-from curation.store import literal, quoted
+from curation.duck import literal, quoted
 
 DUPLICATE = pa.field("duplicate", pa.bool_())
 OUTCOME_PREFIX = "rule_"

@@ -25,9 +25,9 @@ import pyarrow.compute as pc
 
 from curation import annotate
 from curation.client import Client, Completion, NotServed, Refused, SamplingError
+from curation.duck import arrow, batches
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
-from curation.store import arrow, batches
 from curation.verify import version
 from curation.verify.pool import GraderPool, Job
 

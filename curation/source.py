@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from curation.duck import batches, connect, parquet
 from curation.jsonl import Columns, NotAnObject, objects
-from curation.store import batches, connect, filesystem, parquet, readable
+from curation.store import filesystem, readable
 
 ROW = "__row"
 KINDS = ("hf", "parquet", "jsonl", "reasoning_gym")

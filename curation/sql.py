@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from curation.store import connect, quoted, sql_type
+from curation.duck import connect, quoted, sql_type
 
 # Names without brackets that DuckDB reads as functions where no column has the name.
 VALUE_FUNCTIONS = frozenset(

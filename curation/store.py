@@ -15,9 +15,7 @@ is its own commit, so a kill loses what was not yet in a part, nothing else.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -37,20 +35,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from curation.duck import batches, connect, parquet, quoted, sql_type
+
 MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
 # Nested columns with row groups over 16 MB cannot be read back by datasets' reader.
 ROW_GROUP_ROWS = 4096
 ROW_GROUP_BYTES = 8 << 20
-# What most columns are; DuckDB imports pandas (a second) to be asked about an Arrow type.
-PLAIN_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.bool_(): "BOOLEAN",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.float64(): "DOUBLE",
-    pa.timestamp("ms", "UTC"): "TIMESTAMP WITH TIME ZONE",
-}
 
 
 class WorkspaceError(ValueError):
@@ -346,64 +337,5 @@ def readable(fs: Any, path: str) -> str:
     return str(fs.unstrip_protocol(re.sub(r"([*?\[])", r"[\1]", path)))
 
 
-def parquet(paths: Sequence[str], filename: bool = False) -> str:
-    """SQL for the rows of Parquet files, columns matched by name."""
-    listed = ", ".join(literal(path) for path in paths)
-    return f"read_parquet([{listed}], union_by_name = true, filename = {str(filename).lower()})"
-
-
-def literal(text: str) -> str:
-    """A SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted(name: str) -> str:
-    """A SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-@functools.cache
-def sql_type(kind: pa.DataType) -> str:
-    """DuckDB's name of an Arrow type."""
-    if (plain := PLAIN_TYPES.get(kind)) is not None:
-        return plain
-    if pa.types.is_list(kind):
-        return f"{sql_type(kind.value_type)}[]"
-    if pa.types.is_struct(kind):
-        return f"STRUCT({', '.join(f'{quoted(field.name)} {sql_type(field.type)}' for field in kind)})"
-    return str(_types().from_arrow(pa.table({"x": pa.array([], kind)})).types[0])
-
-
-@functools.cache
-def _types() -> duckdb.DuckDBPyConnection:
-    return connect()
-
-
-def connect(**config: Any) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection of this process's own.
-
-    Names in SQL never reach Python variables, and no extension is fetched.
-    """
-    quiet = {"python_enable_replacements": False, "autoinstall_known_extensions": False}
-    return duckdb.connect(config=quiet | config)
-
-
 def local_path(path: str | Path) -> str:
     return os.path.abspath(os.path.expanduser(path))
-
-
-def arrow(con: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
-    """The rows of a query as an Arrow table."""
-    return con.sql(query, params=list(parameters) or None).to_arrow_table()
-
-
-def batches(con: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
-    """The rows of a query as a stream of Arrow batches of about so many rows; `con` is busy until it is read."""
-    return con.sql(query).to_arrow_reader(rows)
-
-
-def pieces(rows: pa.RecordBatchReader, batches_each: int) -> Iterator[pa.RecordBatchReader]:
-    """A stream cut into streams of at most so many batches, none empty; each has to be read before the next."""
-    for first in rows:
-        some = itertools.chain([first], itertools.islice(rows, batches_each - 1))
-        yield pa.RecordBatchReader.from_batches(rows.schema, some)

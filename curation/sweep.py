@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation import rules
+from curation.duck import quoted
 from curation.publish import Dataset
 from curation.rules import Decisions, Measured
-from curation.store import quoted
 
 
 @dataclass(frozen=True)

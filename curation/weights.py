@@ -69,7 +69,7 @@ def hub_commit(repository: str, revision: str | None) -> str:
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 
     reference = revision or "main"
     cached = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "refs", reference)
@@ -77,7 +77,7 @@ def hub_commit(repository: str, revision: str | None) -> str:
         return cached.read_text().strip()
     try:
         commit = HfApi().model_info(repository, revision=reference, timeout=10).sha
-    except (OSError, HFValidationError) as error:  # OSError: offline, unreachable, unknown, gated
+    except (OSError, HTTPError, HFValidationError) as error:  # offline, unreachable, unknown, gated
         raise ModelError(
             f"model: no commit of {repository!r} ({reference}) is known: it is neither a folder here nor in the cache "
             f"{constants.HF_HUB_CACHE}, and the Hub does not say ({type(error).__name__}). Check the name, give the "

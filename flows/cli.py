@@ -221,11 +221,14 @@ def _save(dataset: "Dataset", changes: dict[str, str | None], path: str) -> None
     """A recipe that is the dataset's own with other rules."""
     from pathlib import Path
 
-    from flows.recipe import dump
+    from flows.recipe import LICENSES, dump
 
     recipe = dict(dataset.manifest["recipe"])
     keep = dict(recipe.get("keep", {}))
     for name, expression in changes.items():
+        if name == LICENSES:
+            # It stands for `allow_licenses`, which would bring it back.
+            recipe.pop("allow_licenses", None)
         if expression is None:
             keep.pop(name, None)
         else:

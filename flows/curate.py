@@ -17,11 +17,12 @@ import duckdb
 from curation import pool as pools
 from curation import problem
 from curation.annotate import Work
+from curation.duck import arrow, quoted
 from curation.pass_rate import PassRate
 from curation.progress import Progress
 from curation.publish import Dataset, publish
 from curation.rules import Decisions
-from curation.store import Store, arrow, quoted
+from curation.store import Store
 from flows.recipe import AnnotatorStep, Loaded
 
 P = ParamSpec("P")

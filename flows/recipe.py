@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from curation import problem, rules
 from curation.annotate import Annotator
+from curation.duck import literal
 from curation.duplicates import Duplicates
 from curation.form import Form
 from curation.gold import Gold
@@ -24,7 +25,6 @@ from curation.pass_rate import PassRate
 from curation.prompt import Prompt
 from curation.rules import Measured, Rule, RuleError
 from curation.source import Source, SourceError
-from curation.store import literal
 from curation.verify import VERIFIERS
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from curation.duck import arrow
 from curation.progress import Progress
-from curation.store import Store, arrow
+from curation.store import Store
 from flows.curate import Outcome, curate
 from flows.recipe import load
 

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from curation.duck import arrow, literal, parquet, quoted
 from curation.publish import SPLITS, Dataset
-from curation.store import arrow, literal, parquet, quoted
 
 BAR = 30
 BINS = 10

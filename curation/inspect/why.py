@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from curation import problem
+from curation.duck import arrow
 from curation.publish import Dataset, DatasetError
 from curation.rollouts import Rollouts
-from curation.store import arrow
 
 SHOWN = 300
 

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curation.duck import arrow
 from curation.pool import Pool, PoolError, read, version_of
 from curation.problem import SCHEMA, digest
 from curation.progress import Progress
 from curation.source import Source, SourceError
-from curation.store import Store, arrow
+from curation.store import Store
 
 
 class Reader:

@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from curation.duck import arrow
 from curation.prompt import Prompt
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts, Sampling
-from curation.store import Store, arrow
+from curation.store import Store
 from curation.verify import exact
 
 MODEL = {"repository": "org/name", "commit": "0" * 40}

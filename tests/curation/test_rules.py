@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation.duck import connect
 from curation.problem import SCHEMA
 from curation.rules import Decisions, Measured, RuleError, place
-from curation.store import connect
 
 FORM = Measured("form", pa.schema([("proof", pa.bool_())]))
 GOLD = Measured("gold", pa.schema([("gold_accepted", pa.bool_())]))

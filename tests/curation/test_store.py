@@ -18,18 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.store import (
-    Store,
-    WorkspaceError,
-    WorkspaceLocked,
-    arrow,
-    canonical,
-    connect,
-    literal,
-    quoted,
-    settings_hash,
-    sql_type,
-)
+from curation.duck import arrow, connect, literal, quoted, sql_type
+from curation.store import Store, WorkspaceError, WorkspaceLocked, canonical, settings_hash
 
 NUMBERS = pa.schema([("id", pa.string()), ("n", pa.int64())])
 
