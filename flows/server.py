@@ -34,7 +34,7 @@ def prefect_api(say: Callable[[str], None]) -> Iterator[None]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    atexit.register(_leave_quietly)
+    atexit.register(leave_quietly)
     import prefect.settings
 
     if prefect.settings.get_current_settings().api.url is not None:
@@ -75,7 +75,7 @@ def prefect_api(say: Callable[[str], None]) -> Iterator[None]:
     log.unlink(missing_ok=True)
 
 
-def _leave_quietly() -> None:
+def leave_quietly() -> None:
     """Closes standard error when all else has ended.
 
     Prefect's threads outlive the interpreter's modules; native libraries (nanobind in DuckDB) report that as leaks.

@@ -1,5 +1,6 @@
 """What tests share: a fake server, one real one, and a small recipe to run against either."""
 
+import atexit
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,13 @@ from fake_server import NAME, FakeServer
 from lab import Lab
 
 from curation.model import Model, RunningServer, serve
+from flows.server import leave_quietly
 
 MODEL = Path("~/.cache/cuvee/models/SmolLM2-135M-Instruct")
+
+
+def pytest_configure() -> None:
+    atexit.register(leave_quietly)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
