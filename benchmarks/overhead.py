@@ -6,7 +6,7 @@ Two claims, both on problems of the shipped demo recipe with the real small mode
     speed   tokens per second of the sampling step, as a ratio to the same requests sent straight to the same server with the
             same concurrency, unverified and thrown away: the median over alternating pairs, as single runs vary.
 
-    .venv/bin/python benchmarks/overhead.py [--pairs 10] [--problems 48] [--json]
+    .venv/bin/python benchmarks/overhead.py [--pairs 10] [--problems 96] [--json]
 """
 
 import argparse
@@ -144,7 +144,7 @@ async def _send(url: str, bodies: list[dict[str, Any]], concurrency: int) -> int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=10, help="alternating pairs of runs (10)")
-    parser.add_argument("--problems", type=int, default=48, help="problems a run, eight samples each (48)")
+    parser.add_argument("--problems", type=int, default=96, help="problems a run, eight samples each (96)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cuvee-bench-") as folder:
