@@ -39,6 +39,7 @@ from curation.duck import batches, connect, parquet, quoted, sql_type
 
 MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
+WITH_PARTS = ("pools", "annotations", "rollouts", "verdicts")
 # Nested columns with row groups over 16 MB cannot be read back by datasets' reader.
 ROW_GROUP_ROWS = 4096
 ROW_GROUP_BYTES = 8 << 20
@@ -46,6 +47,10 @@ ROW_GROUP_BYTES = 8 << 20
 
 class WorkspaceError(ValueError):
     """The workspace cannot be used as asked."""
+
+
+class WorkspaceDamaged(WorkspaceError):
+    """Files of the workspace could not be read, and were set aside: the next run makes again what they held."""
 
 
 class WorkspaceLocked(WorkspaceError):
@@ -211,6 +216,23 @@ class Store:
         except (pa.ArrowInvalid, OSError, EOFError) as error:
             return str(error).splitlines()[0]
         return None
+
+    def set_damaged_aside(self) -> list[str]:
+        """Reads every part to its end and renames those that cannot be read; gives their paths.
+
+        For when a query failed: that a part's footer is whole (which `parts` looks at) does not say that its pages are.
+        """
+        damaged = []
+        found = [str(path) for kind in WITH_PARTS for path in self.fs.find(self.path(kind))]
+        for path in sorted(path for path in found if _PART.fullmatch(_last(path))):
+            try:
+                with self.fs.open(path, "rb") as file:
+                    for _ in pq.ParquetFile(file).iter_batches():
+                        pass
+            except (pa.ArrowException, OSError, EOFError):
+                self.fs.mv(path, f"{path}.damaged")
+                damaged.append(path)
+        return damaged
 
     def merge(self, folder: str, at_least: int = 8) -> None:
         """Writes the parts of a folder as one when there are at least so many, then removes them.

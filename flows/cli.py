@@ -365,7 +365,10 @@ def _mistakes() -> Iterator[None]:
         cause = error.__cause__ if step is not None and error.__cause__ is not None else error
         where = f"step {step}: " if step is not None else ""
         if _is_told(cause):
-            wrong = isinstance(cause, ValueError) and type(cause).__name__ != "WorkspaceLocked"
+            wrong = isinstance(cause, ValueError) and type(cause).__name__ not in (
+                "WorkspaceLocked",
+                "WorkspaceDamaged",
+            )
             click.echo(f"error: {where}{_rule_named(cause)}" + (f"\n{AGAIN}" if step and not wrong else ""), err=True)
             sys.exit(WRONG if wrong else FAILED)
         trace = "".join(traceback.format_exception(cause))

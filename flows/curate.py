@@ -8,11 +8,12 @@ import contextlib
 import functools
 import importlib.metadata
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from curation import pool as pools
 from curation import problem
@@ -22,7 +23,7 @@ from curation.pass_rate import PassRate
 from curation.progress import Progress
 from curation.publish import Dataset, publish
 from curation.rules import Decisions
-from curation.store import Store
+from curation.store import Store, WorkspaceDamaged
 from flows.recipe import AnnotatorStep, Loaded
 
 P = ParamSpec("P")
@@ -78,11 +79,33 @@ def curate(
     until: stop after this annotator, or after reading the pool with `pool`; nothing is published.
     measure_all: measure also what rules have dropped already; changes no decision.
     """
+    store = Store(workspace)
+    with store.locked(), _damage_told(store):
+        return _curate(loaded, store, until, measure_all, progress if progress is not None else Progress(), call)
+
+
+@contextlib.contextmanager
+def _damage_told(store: Store) -> Iterator[None]:
+    """When a query fails because a part is damaged inside, sets that part aside and says so."""
+    try:
+        yield
+    except (StepFailed, duckdb.Error) as error:
+        cause = error.__cause__ if isinstance(error, StepFailed) else error
+        damaged = store.set_damaged_aside() if isinstance(cause, (duckdb.Error, pa.ArrowException)) else []
+        if not damaged:
+            raise
+        raise WorkspaceDamaged(
+            f"{', '.join(damaged)} cannot be read to the end and is set aside (named .damaged): "
+            "run the same command again, and what it held is made again"
+        ) from error
+
+
+def _curate(
+    loaded: Loaded, store: Store, until: str | None, measure_all: bool, progress: Progress, call: Call
+) -> Outcome:
     started = time.monotonic()
     recipe = loaded.recipe
-    store = Store(workspace)
-    progress = progress if progress is not None else Progress()
-    with store.locked(), contextlib.ExitStack() as exits:
+    with contextlib.ExitStack() as exits:
         pool = call("pool", pools.read, store, recipe.name, recipe.sources, recipe.max_rejected, progress)
         con = exits.enter_context(contextlib.closing(store.connect()))
         con.execute(f"create view problems as from {pool.problems(store)}")
