@@ -228,7 +228,7 @@ class Client:
         if status == 200:
             try:
                 return json.loads(content)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise _Failed(f"a reply that is no JSON: {_start(content)}") from error
         said = f"{status}: {_start(content)}"
         if status in (404, 405, 501):
@@ -271,17 +271,29 @@ def _completion(reply: Any) -> Completion:
         message = choice.get("message")
         text = choice["text"] if message is None else message.get("content")
         reasoning = None if message is None else message.get("reasoning") or message.get("reasoning_content")
-        token_ids = choice.get("token_ids")
+        token_ids = None if choice.get("token_ids") is None else _ids(choice["token_ids"])
         return Completion(
             text=_clean(text or ""),
             reasoning=None if reasoning is None else _clean(reasoning),
-            token_ids=None if token_ids is None else np.array(token_ids, np.int32),
-            tokens=int(usage["completion_tokens"]) if token_ids is None else len(token_ids),
-            prompt_tokens=usage.get("prompt_tokens"),
+            token_ids=token_ids,
+            tokens=_count(usage["completion_tokens"]) if token_ids is None else len(token_ids),
+            prompt_tokens=None if usage.get("prompt_tokens") is None else _count(usage["prompt_tokens"]),
             finish_reason=ENDED[choice["finish_reason"]],
         )
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise _Failed(f"a reply that holds no whole sample: {str(reply)[:300]}") from error
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 31:
+        raise ValueError(f"{value!r} is no number of tokens")
+    return value
+
+
+def _ids(value: Any) -> Any:
+    if not isinstance(value, list) or not all(isinstance(token, int) for token in value):
+        raise ValueError("token_ids is no list of numbers")
+    return np.array(value, np.int32)
 
 
 def _clean(text: str) -> str:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from curation.annotate import CHUNK_ROWS, Annotator, Work, count, declare, one_row_per_id
 from curation.duck import arrow, batches, connect
-from curation.verify import as_completion
+from curation.verify import as_completion, versions
 from curation.verify.pool import Job, graders
 
 NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
@@ -58,6 +58,10 @@ class Duplicates(Annotator):
             ("same_text", pa.string()),
         ]
     )
+
+    def settings(self) -> dict[str, Any]:
+        """Which answers conflict depends on the verifiers."""
+        return super().settings() | {"verifiers": versions()}
 
     def measure(self, work: Work, name: str) -> pa.Table:
         folder = declare(self, work.store, pool=work.pool.version)

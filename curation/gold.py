@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curation.annotate import Annotator
-from curation.verify import as_completion
+from curation.verify import as_completion, versions
 from curation.verify.pool import Job, graders
 
 
@@ -21,6 +21,10 @@ class Gold(Annotator):
 
     NAME: ClassVar[str] = "gold"
     COLUMNS: ClassVar[pa.Schema] = pa.schema([("gold_accepted", pa.bool_()), ("gold_reason", pa.string())])
+
+    def settings(self) -> dict[str, Any]:
+        """A verifier's new version makes another measurement."""
+        return super().settings() | {"verifiers": versions()}
 
     def annotate(self, problems: pa.Table) -> pa.Table:
         """Arrow table with id, answer, verifier, verifier_args in; id, gold_accepted, gold_reason out."""

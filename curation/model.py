@@ -258,7 +258,7 @@ def _reach(model: Model, url: str, process: Supervised | None = None) -> Running
     return RunningServer(
         url=url,
         name=name,
-        max_model_len=entry.get("max_model_len"),
+        max_model_len=length if isinstance(length := entry.get("max_model_len"), int) and length > 0 else None,
         engine={"engine": engine, "version": version, "dtype": dtype[1] if dtype else None},
         process=process,
     )

@@ -49,7 +49,7 @@ class PassRate(Annotator, Sampling):
     """Which of the recipe's models is sampled."""
     n: int = Field(gt=0, le=1024)
     """Samples a problem."""
-    max_tokens: int = Field(gt=0)
+    max_tokens: int = Field(gt=0, lt=1 << 31)
     """Length at which a sample is cut off: the one that RL will use."""
     prompt: dict[str, Any] = Field(default={})
     """How prompts differ from the model's `prompt`, key by key."""

@@ -78,8 +78,10 @@ def read(store: Store, name: str, sources: Mapping[str, Source], max_rejected: f
             inputs[key] = {"spec": source.settings(), "resolved": source.resolve()}
     version = version_of(inputs)
     folder = store.path("pools", name, version)
-    if (manifest := _complete(store, folder)) is not None:
-        return Pool(folder, manifest)
+    cached = _complete(store, folder)
+    # One that now has too many rejected rows is read again, to show them.
+    if cached is not None and all(c["rejected"] <= max_rejected * c["read"] for c in cached["sources"].values()):
+        return Pool(folder, cached)
 
     with tempfile.TemporaryDirectory(prefix="cuvee-pool-") as temporary, store.connect() as con:
         staging = Path(temporary)
@@ -120,15 +122,18 @@ def _of(key: str) -> Iterator[None]:
 
 def _complete(store: Store, folder: str) -> dict[str, Any] | None:
     """The manifest of a pool that is whole; None when it has to be read (again)."""
-    manifest: dict[str, Any] | None = store.read_json(f"{folder}/{MANIFEST}")
+    manifest: Any = store.read_json(f"{folder}/{MANIFEST}")
     if manifest is None:
         return None
-    there = {*store.parts(folder), *(f"{folder}/{name}" for name in store.listing(folder) if name == REJECTS)}
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"files", "sources", "problems", "rejected"}:
+        store.warn(f"{folder}/{MANIFEST} is no manifest of a pool; the pool is read again")
+        return None
+    store.parts(folder)  # names what is damaged
     for name in [*(file["name"] for file in manifest["files"]), REJECTS]:
-        if f"{folder}/{name}" not in there:
+        if not store.is_table(f"{folder}/{name}"):
             store.warn(f"{folder}/{name} is missing or damaged; the pool is read again")
             return None
-    return manifest
+    return dict(manifest)
 
 
 @dataclass

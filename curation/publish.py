@@ -44,8 +44,25 @@ class Dataset:
     def ref(self) -> str:
         return f"{self.manifest['name']}@{self.manifest['version']}"
 
+    def is_whole(self) -> bool:
+        """Whether every file is there and can be read."""
+        sets = [
+            file for splits in self.manifest["sets"].values() for split in splits.values() for file in split["files"]
+        ]
+        tables = [f"{self.folder}/{name}" for name in ("decisions.parquet", *sets)]
+        return self.store.fs.exists(f"{self.folder}/README.md") and all(map(self.store.is_table, tables))
+
+    @property
+    def pool_folder(self) -> str:
+        """Where its pool lies, beside it in the workspace."""
+        return self.store.path("pools", self.manifest["pool"]["name"], self.manifest["pool"]["version"])
+
     def decisions(self) -> str:
-        """SQL for its decisions."""
+        """SQL for its decisions. Raises DatasetError when they are missing or damaged."""
+        if not self.store.is_table(f"{self.folder}/decisions.parquet"):
+            raise DatasetError(
+                f"{self.folder}/decisions.parquet is missing or damaged; running the recipe again publishes it again"
+            )
         return parquet(self.store.readable([f"{self.folder}/decisions.parquet"]))
 
 
@@ -57,10 +74,7 @@ def find(store: Store, ref: str) -> Dataset:
         # In a workspace its rollouts are at hand too.
         outside = Store(inside[1]) if inside else Store(url)
         folder = outside.path("datasets", inside[2], inside[3]) if inside else outside.root
-        manifest = outside.read_json(f"{folder}/{MANIFEST}")
-        if not isinstance(manifest, dict) or "fingerprint" not in manifest:
-            raise DatasetError(f"{ref} is not a published dataset: it has no {MANIFEST} of one")
-        return Dataset(outside, folder, manifest)
+        return _dataset(outside, folder, ref)
     name, _, wanted = ref.partition("@")
     found = versions(store, name)
     if not found:
@@ -70,7 +84,14 @@ def find(store: Store, ref: str) -> Dataset:
     if wanted and wanted not in found:
         raise DatasetError(f"dataset {name!r} has no version {wanted!r}; there are {', '.join(found)}")
     folder = store.path("datasets", name, wanted or found[-1])
-    return Dataset(store, folder, store.read_json(f"{folder}/{MANIFEST}"))
+    return _dataset(store, folder, ref)
+
+
+def _dataset(store: Store, folder: str, ref: str) -> Dataset:
+    manifest = store.read_json(f"{folder}/{MANIFEST}")
+    if not isinstance(manifest, dict) or "fingerprint" not in manifest:
+        raise DatasetError(f"{ref} is not a published dataset: it has no {MANIFEST} of one")
+    return Dataset(store, folder, manifest)
 
 
 def versions(store: Store, name: str) -> list[str]:
@@ -108,7 +129,9 @@ def publish(
     if found:
         newest = find(store, name)
         if newest.manifest["fingerprint"] == fingerprint:
-            return newest, False
+            if newest.is_whole():
+                return newest, False
+            store.warn(f"{newest.folder} lacks files that its manifest lists, or they are damaged: published again")
     version = _claim(store, name)
     folder = store.path("datasets", name, version)
 

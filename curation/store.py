@@ -155,7 +155,7 @@ class Store:
             return None
         except ValueError as error:
             raise WorkspaceError(
-                f"{path} is damaged ({error}); remove its folder, and the next run makes it again"
+                f"{path} is damaged ({error}); remove this file, and the next run of the recipe makes it again"
             ) from error
 
     def write_table(self, path: str, rows: pa.Table | pa.RecordBatchReader) -> int:
@@ -191,9 +191,13 @@ class Store:
         return path
 
     def declare(self, folder: str, settings: Mapping[str, Any]) -> None:
-        """Writes `settings.json` beside parts that were made under these settings, once."""
+        """Writes `settings.json` beside parts that were made under these settings; again when it is damaged."""
         path = f"{folder}/{SETTINGS}"
-        if not self.fs.exists(path):
+        try:
+            there = isinstance(self.read_json(path), dict)
+        except WorkspaceError:
+            there = False
+        if not there:
             self.write_json(path, dict(settings))
 
     def parts(self, folder: str) -> list[str]:
@@ -208,6 +212,10 @@ class Store:
                 return False
             self._sound[path] = size
         return True
+
+    def is_table(self, path: str) -> bool:
+        """Whether a Parquet file is there and its footer whole."""
+        return self._damage(path) is None
 
     def _damage(self, path: str) -> str | None:
         try:

@@ -166,7 +166,6 @@ def _publish(
         "pool": {
             "name": pool.manifest["name"],
             "version": pool.version,
-            "folder": pool.folder,
             "sources": pool.manifest["sources"],
         },
         "annotators": [_record(step, work) for step in loaded.steps],

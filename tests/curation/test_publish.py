@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation import publish
+from curation.duck import arrow
 from curation.pool import PoolError
 from curation.progress import Progress
 from curation.publish import DatasetError, card, find
@@ -163,7 +164,9 @@ def test_a_version_that_a_killed_run_began_is_left_alone(tmp_path: Path) -> None
 def test_versions_are_ordered_by_number_not_by_text(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for version in ("2026-01-02.1", "2026-01-01.10", "2026-01-01.9", "latest", "2026-01-01.x"):
-        store.write_json(store.path("datasets", "d", version, "manifest.json"), {"name": "d", "version": version})
+        store.write_json(
+            store.path("datasets", "d", version, "manifest.json"), {"name": "d", "version": version, "fingerprint": ""}
+        )
     assert publish.versions(store, "d") == ["2026-01-01.9", "2026-01-01.10", "2026-01-02.1"]
     assert find(store, "d").ref == "d@2026-01-02.1"
     assert find(store, "d@2026-01-01.10").ref == "d@2026-01-01.10"
@@ -197,7 +200,7 @@ def test_a_pool_is_no_dataset(tmp_path: Path) -> None:
     dataset = run(tmp_path, ROWS[:1], annotate={}, keep={}).dataset
     assert dataset is not None
     with pytest.raises(DatasetError, match="is not a published dataset"):
-        find(dataset.store, dataset.manifest["pool"]["folder"])
+        find(dataset.store, dataset.pool_folder)
 
 
 # The card and the manifest
@@ -349,3 +352,26 @@ def test_two_writers_on_s3_publish_two_versions(tmp_path: Path, s3: str) -> None
     store = Store(f"{s3}/claims")
     assert publish._claim(store, "d")[-2:] == ".1"
     assert publish._claim(Store(f"{s3}/claims"), "d")[-2:] == ".2"
+
+
+# What can happen to files
+
+
+@pytest.mark.parametrize("lost", ["README.md", "decisions.parquet", "rl/train-00000.parquet"])
+def test_a_dataset_that_lost_a_file_is_published_again(tmp_path: Path, lost: str) -> None:
+    first = run(tmp_path, ROWS).dataset
+    assert first is not None
+    (Path(first.folder) / lost).unlink()
+    again = run(tmp_path, ROWS)
+    assert again.dataset is not None
+    assert again.new
+    assert again.dataset.ref != first.ref
+    assert (Path(again.dataset.folder) / lost).exists()
+    assert not run(tmp_path, ROWS).new
+
+
+def test_key_value_in_the_workspace_path_means_nothing(tmp_path: Path) -> None:
+    dataset = run(tmp_path, ROWS, workspace=str(tmp_path / "source=evil" / "kept=false")).dataset
+    assert dataset is not None
+    sources = {row["source"] for row in arrow(dataset.store.connect(), f"from {dataset.decisions()}").to_pylist()}
+    assert sources == set(dataset.manifest["pool"]["sources"])

@@ -168,7 +168,7 @@ def test_json_survives_a_round_trip(store: Store) -> None:
 @pytest.mark.parametrize("content", [b"", b'{"a":', b"\xff\xfe"])
 def test_damaged_json_is_named_with_what_to_do(store: Store, content: bytes) -> None:
     store.write(store.path("m.json"), content)
-    with pytest.raises(WorkspaceError, match=r"m\.json is damaged .*remove its folder"):
+    with pytest.raises(WorkspaceError, match=r"m\.json is damaged .*remove this file"):
         store.read_json(store.path("m.json"))
 
 
