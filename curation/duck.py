@@ -58,7 +58,11 @@ def connect(**config: Any) -> duckdb.DuckDBPyConnection:
 
     Names in SQL never reach Python variables, no extension is fetched, and times read the same on every machine.
     """
-    usual: dict[str, Any] = {"python_enable_replacements": False, "autoinstall_known_extensions": False, "TimeZone": "UTC"}
+    usual: dict[str, Any] = {
+        "python_enable_replacements": False,
+        "autoinstall_known_extensions": False,
+        "TimeZone": "UTC",
+    }
     return duckdb.connect(config=usual | config)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 
 from curation.duck import arrow, batches, parquet, pieces, quoted
+from curation.inspect.visible import visible
 from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, local_path
 
 SHARD_BATCHES = 25
@@ -279,7 +280,7 @@ class _Code(str):
 
 def _cell(value: Any) -> str:
     """Text for a Markdown cell: names and licences come from data sets, so nothing in them may be markup."""
-    text = " ".join((f"{value:,}" if isinstance(value, int) else str(value)).split())
+    text = visible(" ".join((f"{value:,}" if isinstance(value, int) else str(value)).split()))
     if isinstance(value, _Code):
         return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,14 +1,21 @@
 """The command line. Importing it is quick; each command imports what it needs."""
 
 import contextlib
+import errno
+import io
 import json
+import os
+import re
+import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from curation.inspect.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +51,9 @@ def main() -> None:
     Measuring only ever adds to the workspace, so a run that was stopped, by whatever means, goes on where it was: run the
     same command again.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @main.command()
@@ -77,13 +87,13 @@ def run(
     cuvee run my.yaml --set annotate.pass_rate.n=16 --workspace s3://bucket/pools
     cuvee run my.yaml --until gold          look at the cheap measurements first
     """
-    from curation.inspect.summary import show, summary
-    from curation.progress import Progress
-    from flows.curate import curate_flow
-    from flows.recipe import load
-    from flows.server import prefect_api
-
     with _mistakes():
+        from curation.inspect.summary import show, summary
+        from curation.progress import Progress
+        from flows.curate import curate_flow
+        from flows.recipe import load
+        from flows.server import prefect_api
+
         loaded = load(recipe, _pairs("--set", overrides))
         keys = ["pool", *(step.key for step in loaded.steps)]
         if until is not None and until not in keys:
@@ -91,20 +101,23 @@ def run(
         _models_known(loaded)
         _lock_free(workspace)
         progress = Progress(quiet=quiet)
+    with _mistakes(AGAIN):
         with prefect_api(progress.line):
             outcome = curate_flow(loaded, workspace, until=until, measure_all=measure_all, progress=progress)
-    console = _console()
-    for warning in outcome.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if outcome.dataset is None:
-        click.echo(f"stopped after {until}, as asked; run the same without --until to go on")
-        return
-    data = summary(outcome.dataset) | {"new": outcome.new, "drawn": outcome.drawn, "warnings": outcome.warnings}
-    if as_json:
-        click.echo(_json(data))
-        return
-    show(console, data)
-    _closing(console, outcome)
+        for warning in outcome.warnings:
+            click.echo(f"warning: {visible(warning)}", err=True)
+        told = {"drawn": outcome.drawn, "warnings": outcome.warnings}
+        if outcome.dataset is None:
+            as_asked = f"stopped after {until}, as asked; run the same without --until to go on"
+            click.echo(_json({"stopped_after": until} | told) if as_json else as_asked)
+            return
+        data = summary(outcome.dataset) | {"new": outcome.new} | told
+        if as_json:
+            click.echo(_json(data))
+            return
+        console = _console()
+        show(console, data)
+        _closing(console, outcome)
 
 
 def _models_known(loaded: Any) -> None:
@@ -133,27 +146,23 @@ def _closing(console: "Console", outcome: "Outcome") -> None:
         continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
         console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}, {drawn['tokens']:,} tokens.")
     if outcome.new:
-        console.print(f"Published {dataset.ref} in {dataset.folder}", soft_wrap=True)
+        _say(console, f"Published {dataset.ref} in {dataset.folder}")
     else:
-        console.print(f"The content is that of {dataset.ref}: nothing new was published.", soft_wrap=True)
+        _say(console, f"The content is that of {dataset.ref}: nothing new was published.")
     name = dataset.manifest["name"]
     example = _an_id(dataset)
     console.print("\n[bold]Next[/]")
-    console.print(f"  cuvee why {name} {example}", highlight=False)
+    _say(console, f"  cuvee why {name} {example}")
     for rule in dataset.manifest["rules"]:
         if "passes" in rule["condition"]:
-            console.print(
-                f"  cuvee sweep {name} --rule '{rule['rule']}={_tighter(rule['condition'])}'",
-                highlight=False,
-                markup=False,
-            )
+            change = shlex.quote(f"{rule['rule']}={_tighter(rule['condition'])}")
+            _say(console, f"  cuvee sweep {name} --rule {change}")
             break
-    console.print(f"  cuvee inspect {name} --rows 5", highlight=False)
-    console.print(
-        f"  python -c \"import datasets; print(datasets.load_dataset('{dataset.folder}', 'rl'))\"",
-        highlight=False,
-        soft_wrap=True,
-    )
+    _say(console, f"  cuvee inspect {name} --rows 5")
+    code = f"import datasets; print(datasets.load_dataset({dataset.folder!r}, 'rl'))"
+    # What a shell would read inside double quotes.
+    code = re.sub(r'([\\"$`])', r"\\\1", code)
+    _say(console, f'  python -c "{code}"')
 
 
 def _an_id(dataset: "Dataset") -> str:
@@ -189,12 +198,14 @@ def sweep(dataset: str, changes: tuple[str, ...], save: str | None, workspace: s
     A row that was never measured, because a rule above had dropped it, is undecided: it is counted as neither kept nor
     dropped, and the samples that would decide it are told.
     """
-    from curation.inspect.summary import show_funnel
-    from curation.sweep import sweep as decide_again
-
     with _mistakes():
-        found = _find(dataset, workspace)
+        from curation.inspect.summary import show_funnel
+        from curation.sweep import sweep as decide_again
+
         wanted = {name: text or None for name, text in _pairs("--rule", changes).items()}
+        if save is not None:
+            _savable(save, [name for name, text in wanted.items() if text is not None])
+        found = _find(dataset, workspace)
         result = decide_again(found, wanted)
         if save is not None:
             _save(found, wanted, save)
@@ -214,13 +225,28 @@ def sweep(dataset: str, changes: tuple[str, ...], save: str | None, workspace: s
             f"At most {result.samples:,} samples would decide the undecided rows: run the recipe with these rules."
         )
     if save is not None:
-        console.print(f"Wrote {save}; `cuvee run {save}` publishes it.")
+        _say(console, f"Wrote {save}; `cuvee run {shlex.quote(save)}` publishes it.")
+
+
+def _savable(path: str, names: Iterable[str]) -> None:
+    """Refuses what would overwrite a file, cannot be written, or would not load."""
+    from flows.recipe import IDENTIFIER
+
+    folder = os.path.dirname(path) or "."
+    if os.path.lexists(path):
+        raise click.UsageError(f"--save: {visible(path)} exists already; give another name")
+    if not os.path.isdir(folder):
+        raise click.UsageError(f"--save: there is no folder {visible(folder)}; make it first")
+    for name in names:
+        if not re.fullmatch(IDENTIFIER, name):
+            raise click.UsageError(
+                f"--rule: {name!r} is no name that a recipe can have; "
+                "use small letters, digits and _, beginning with a letter"
+            )
 
 
 def _save(dataset: "Dataset", changes: dict[str, str | None], path: str) -> None:
     """A recipe that is the dataset's own with other rules."""
-    from pathlib import Path
-
     from flows.recipe import LICENSES, dump
 
     recipe = dict(dataset.manifest["recipe"])
@@ -234,9 +260,8 @@ def _save(dataset: "Dataset", changes: dict[str, str | None], path: str) -> None
         else:
             keep[name] = expression
     recipe["keep"] = keep
-    Path(path).write_text(
-        f"# The recipe of {dataset.ref} with other rules, written by `cuvee sweep --save`.\n" + dump(recipe)
-    )
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(f"# The recipe of {dataset.ref} with other rules, written by `cuvee sweep --save`.\n" + dump(recipe))
 
 
 @main.command()
@@ -246,7 +271,7 @@ def _save(dataset: "Dataset", changes: dict[str, str | None], path: str) -> None
     "--rejected", "show_rejected", is_flag=True, help="Show rows that were rejected when the sources were read."
 )
 @click.option(
-    "--rows", "count", type=click.IntRange(min=0), default=0, help="Show so many rows (kept ones unless --rule)."
+    "--rows", "count", type=click.IntRange(0, 100_000), default=0, help="Show so many rows (kept ones unless --rule)."
 )
 @workspace_option
 @json_option
@@ -260,9 +285,9 @@ def inspect(dataset: str, rule: str | None, show_rejected: bool, count: int, wor
     cuvee inspect demo --rule unique         problems that the rule `unique` dropped
     cuvee inspect demo --rejected            rows that were no problem
     """
-    from curation.inspect import summary as view
-
     with _mistakes():
+        from curation.inspect import summary as view
+
         found = _find(dataset, workspace)
         names = [entry["rule"] for entry in found.manifest["rules"]]
         if rule is not None and rule not in names:
@@ -275,7 +300,7 @@ def inspect(dataset: str, rule: str | None, show_rejected: bool, count: int, wor
             elif rule is not None or count:
                 listed = view.rows(found, rule, count or 20)
         except FileNotFoundError as error:
-            raise click.UsageError(f"--rejected: the pool of {found.ref} is gone ({error})") from error
+            raise click.UsageError(f"--rejected: the pool of {found.ref} is gone ({visible(str(error))})") from error
     if as_json:
         click.echo(_json(data if listed is None else data | {"rows": listed}))
         return
@@ -296,10 +321,10 @@ def why(dataset: str, problem_id: str, workspace: str, as_json: bool) -> None:
 
     PROBLEM_ID may be cut short as long as only one problem begins with it.
     """
-    from curation.inspect.why import show
-    from curation.inspect.why import why as look
-
     with _mistakes():
+        from curation.inspect.why import show
+        from curation.inspect.why import why as look
+
         data = look(_find(dataset, workspace), problem_id)
     if as_json:
         click.echo(_json(data))
@@ -323,10 +348,10 @@ def recipes(context: click.Context) -> None:
 @click.argument("name")
 def recipes_show(name: str) -> None:
     """Print a shipped recipe."""
-    from flows.recipe import locate
-
     with _mistakes():
-        click.echo(locate(name).read_text(), nl=False)
+        from flows.recipe import locate
+
+        click.echo(visible(locate(name).read_text()), nl=False)
 
 
 # ---- shared by the commands
@@ -351,16 +376,22 @@ def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _mistakes() -> Iterator[None]:
-    """Says in a line what went wrong: exit code 2 for what the user can mend in the command or recipe, 1 for the rest."""
+def _mistakes(again: str = "") -> Iterator[None]:
+    """Says in a line what went wrong: exit code 2 for what the user can mend in the command or recipe, 1 for the rest.
+
+    again: said when the work may go on where it stopped.
+    """
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit):
+    except (click.ClickException, click.exceptions.Exit, SystemExit, BrokenPipeError):
         raise
-    except KeyboardInterrupt:
-        click.echo(f"\nstopped. {AGAIN}", err=True)
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - the last place where an error can be told kindly
+    except BaseException as error:  # noqa: BLE001 - the last place where an error can be told kindly
+        chain = list(_chain(error))
+        if any(isinstance(e, (KeyboardInterrupt, click.Abort)) for e in chain):
+            _end(130, f"\nstopped. {again}" if again else "\nstopped")
+        if any(isinstance(e, OSError) and e.errno == errno.ENOSPC for e in chain):
+            workspace = click.get_current_context().params.get("workspace", "the workspace")
+            _end(FAILED, f"error: no space left on device in {workspace}; free some and run the same command again")
         step = getattr(error, "step", None)
         cause = error.__cause__ if step is not None and error.__cause__ is not None else error
         where = f"step {step}: " if step is not None else ""
@@ -369,13 +400,29 @@ def _mistakes() -> Iterator[None]:
                 "WorkspaceLocked",
                 "WorkspaceDamaged",
             )
-            click.echo(f"error: {where}{_rule_named(cause)}" + (f"\n{AGAIN}" if step and not wrong else ""), err=True)
-            sys.exit(WRONG if wrong else FAILED)
+            goes_on = again if step and not wrong else ""
+            _end(WRONG if wrong else FAILED, f"error: {where}{_rule_named(cause)}", goes_on)
         trace = "".join(traceback.format_exception(cause))
         with tempfile.NamedTemporaryFile("w", prefix="cuvee-error-", suffix=".txt", delete=False) as file:
             file.write(trace)
-        click.echo(f"error: {where}{type(cause).__name__}: {cause}\n{AGAIN} The traceback is in {file.name}", err=True)
-        sys.exit(FAILED)
+        _end(FAILED, f"error: {where}{type(cause).__name__}: {cause}", again, f"The traceback is in {file.name}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [found.__cause__, found.__context__]
+
+
+def _end(code: int, *lines: str) -> NoReturn:
+    """Ends the command with what there is to say."""
+    click.echo(visible("\n".join(line for line in lines if line)), err=True)
+    sys.exit(code)
 
 
 def _is_told(error: BaseException) -> bool:
@@ -395,8 +442,14 @@ def _console() -> "Console":
     return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
+def _say(console: "Console", line: str) -> None:
+    """Prints a line with names or paths in it: as they are, and whole, to be copied."""
+    console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+
+
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str, indent=2)
+    # ASCII: any terminal and encoding takes it, and no control character is left in it.
+    return json.dumps(value, default=str, indent=2).replace("\x7f", "\\u007f")
 
 
 if __name__ == "__main__":

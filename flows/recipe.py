@@ -25,6 +25,7 @@ from curation.pass_rate import PassRate
 from curation.prompt import Prompt
 from curation.rules import Measured, Rule, RuleError
 from curation.source import Source, SourceError
+from curation.sql import short
 from curation.verify import VERIFIERS
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 
@@ -162,7 +163,7 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
     try:
         placed = rules.place(keep, [step.measured for step in steps])
     except RuleError as error:
-        raise RecipeError(file, [f"keep.{error.rule}: {keep[error.rule]!r} {error}"]) from error
+        raise RecipeError(file, [f"keep.{error.rule}: {short(keep[error.rule])!r} {error}"]) from error
     return Loaded(recipe, steps, placed, dict(raw))
 
 

@@ -7,6 +7,7 @@ override to the folder one is in.
 
 import difflib
 import io
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,13 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from curation.sql import short
+
 SHIPPED = Path(__file__).parent / "recipes"
+MOST_VALUES = 100_000
+"""Keys and values of a recipe, those that anchors repeat counted each time."""
+DEEPEST = 100
+"""Levels of a recipe."""
 
 
 class RecipeError(ValueError):
@@ -40,15 +47,23 @@ def read(recipe: str, overrides: Mapping[str, str]) -> tuple[Path, dict[str, Any
 
 def locate(recipe: str) -> Path:
     """The file of a recipe given by path or by the name of a shipped one."""
-    path = Path(recipe).expanduser()
-    if path.is_file():
-        return path.resolve()
+    if (path := _file(recipe)) is not None:
+        return path
     names = shipped_names()
     if recipe in names:
         return SHIPPED / f"{recipe}.yaml"
     near = difflib.get_close_matches(recipe, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise RecipeError(recipe, [f"is neither a file nor a shipped recipe; {hint}Shipped are: {', '.join(names)}"])
+    raise RecipeError(short(recipe), [f"is neither a file nor a shipped recipe; {hint}Shipped are: {', '.join(names)}"])
+
+
+def _file(name: str, folder: Path = Path()) -> Path | None:
+    """The file of that name, None where there is none."""
+    try:
+        path = folder / Path(name).expanduser()
+        return path.resolve() if path.is_file() else None
+    except (OSError, RuntimeError):  # too long a name, nobody's home
+        return None
 
 
 def shipped_names() -> list[str]:
@@ -67,18 +82,37 @@ def dump(value: Mapping[str, Any]) -> str:
 
 def _parse(source: Path | str, name: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(source)
+        return _unfolded(YAML(typ="safe", pure=True).load(source), name)
     except MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         line = f"line {place.line + 1}: " if place is not None else ""
         # Of a key that stands twice the values are not shown: one may be a secret.
         raise RecipeError(name, [f"{line}is not YAML: {str(error.problem).split(' with value')[0]}"]) from error
+    except RecipeError:
+        raise
     except (YAMLError, UnicodeDecodeError, ValueError) as error:
         raise RecipeError(name, [f"is not YAML: {str(error).splitlines()[0]}"]) from error
     except RecursionError as error:
         raise RecipeError(name, ["is not YAML: nested too deeply"]) from error
     except OSError as error:
         raise RecipeError(name, [f"cannot be read: {error.strerror}"]) from error
+
+
+def _unfolded(value: Any, name: str) -> Any:
+    """What was read without anchors; characters that JSON writes as two (`\\ud83d\\ude00`) are one."""
+    numbers = itertools.count(1)
+
+    def copied(value: Any, depth: int) -> Any:
+        if depth > DEEPEST or next(numbers) > MOST_VALUES:
+            limits = f"{DEEPEST} levels or {MOST_VALUES:,} values"
+            raise RecipeError(name, [f"comes to more than {limits}; write out what its anchors (&, *) repeat"])
+        if isinstance(value, str):
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        if isinstance(value, dict):
+            return {copied(key, depth): copied(inner, depth + 1) for key, inner in value.items()}
+        return [copied(inner, depth + 1) for inner in value] if isinstance(value, list) else value
+
+    return copied(value, 1)
 
 
 def _inherited(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -92,10 +126,9 @@ def _inherited(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if parent is None:
         return raw
     if not isinstance(parent, str):
-        raise RecipeError(str(path), [f"extends: takes the name or path of one recipe, not {parent!r}"])
-    beside = path.parent / Path(parent).expanduser()
+        raise RecipeError(str(path), [f"extends: takes the name or path of one recipe, not {short(repr(parent))}"])
     try:
-        base = _inherited(beside.resolve() if beside.is_file() else locate(parent), (*seen, path))
+        base = _inherited(_file(parent, path.parent) or locate(parent), (*seen, path))
     except RecipeError as error:
         raise RecipeError(str(path), [f"extends: {error}"]) from error
     base.pop("name", None)
@@ -118,8 +151,8 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _overridden(raw: dict[str, Any], key: str, text: str) -> dict[str, Any]:
     """A recipe with one value set by its dotted key; the text is YAML, so `8` is a number and `null` removes the key."""
     names = key.split(".")
-    if not all(names):
-        raise RecipeError("--set", [f"{key}: is no key; give its path, such as annotate.pass_rate.n"])
+    if not all(names) or len(names) > DEEPEST:
+        raise RecipeError("--set", [f"{short(key)}: is no key; give its path, such as annotate.pass_rate.n"])
     value = _parse(text, f"--set {key}")
     place: Any = raw
     for number, name in enumerate(names[:-1], start=1):
@@ -171,14 +204,17 @@ def _not_plain(value: Any, key: str) -> Iterator[tuple[str, str]]:
     """Where a recipe holds what JSON cannot: manifests record it, and hashes are taken of it."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            here = f"{key}.{name}" if key else str(name)
+            here = (f"{key}.{name}" if key else str(name)).encode(errors="backslashreplace").decode()
             if not isinstance(name, str):
                 yield here, f"a key has to be text; put it in quotes: '{name}'"
             else:
+                yield from _not_plain(name, here)
                 yield from _not_plain(inner, here)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from _not_plain(inner, f"{key}.{number}")
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        yield key, "has half a character (a lone surrogate, \\ud800 to \\udfff); write the character itself"
     elif isinstance(value, float) and not math.isfinite(value):
         yield key, f"{value} is no number that can be used"
     elif value is not None and not isinstance(value, (str, int, float)):

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curation.duck import arrow, literal, parquet, quoted
+from curation.inspect.visible import visible
 from curation.publish import SPLITS, Dataset
 
 BAR = 30
@@ -67,7 +68,7 @@ def rows(dataset: Dataset, rule: str | None, count: int) -> list[dict[str, Any]]
 
 def rejected(dataset: Dataset, count: int) -> list[dict[str, Any]]:
     """The first rows that were rejected when the pool was read. Raises FileNotFoundError when the pool is gone."""
-    path = f"{dataset.manifest['pool']['folder']}/rejected.parquet"
+    path = f"{dataset.pool_folder}/rejected.parquet"
     if not dataset.store.fs.exists(path):
         raise FileNotFoundError(path)
     found = arrow(dataset.store.connect(), f"from {parquet(dataset.store.readable([path]))} limit {int(count)}")
@@ -77,7 +78,7 @@ def rejected(dataset: Dataset, count: int) -> list[dict[str, Any]]:
 def show(console: Console, data: dict[str, Any]) -> None:
     """Prints a summary."""
     counts = data["counts"]
-    console.print(f"[bold]{escape(data['dataset'])}[/]  {escape(data['folder'])}")
+    console.print(f"[bold]{plain(data['dataset'])}[/]  {plain(data['folder'])}")
     console.print(
         f"{counts['read']:,} rows read = {counts['kept']:,} kept + {counts['dropped']:,} dropped + "
         f"{counts['rejected']:,} rejected\n"
@@ -87,7 +88,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
         show_histogram(console, key, bins)
     sets = Table("set", *SPLITS, box=None, header_style="bold", pad_edge=False)
     for config, splits in data["sets"].items():
-        sets.add_row(escape(config), *(f"{splits[split]:,}" for split in SPLITS))
+        sets.add_row(plain(config), *(f"{splits[split]:,}" for split in SPLITS))
     console.print(sets)
 
 
@@ -103,15 +104,15 @@ def show_funnel(
     if counts["rejected"]:
         reasons = [f"{reason} ({count})" for source in sources.values() for reason, count in source["reasons"].items()]
         left -= counts["rejected"]
-        table.add_row("rejected", f"-{counts['rejected']:,}", f"{left:,}", _bar(left, read), escape(", ".join(reasons)))
+        table.add_row("rejected", f"-{counts['rejected']:,}", f"{left:,}", _bar(left, read), plain(", ".join(reasons)))
     for rule in funnel:
         gone = rule["entered"] - rule["pass"]
         left -= gone
-        why = escape(" ".join(rule["condition"].split()))
+        why = plain(" ".join(rule["condition"].split()))
         why += f"  [yellow]({rule['unknown']:,} unknown)[/]" if rule["unknown"] else ""
         undecided = rule["unmeasured"]
         why += f"  [yellow]({undecided:,} undecided)[/]" if undecided else ""
-        table.add_row(escape(rule["rule"]), f"-{gone:,}" if gone else "0", f"{left:,}", _bar(left, read), why)
+        table.add_row(plain(rule["rule"]), f"-{gone:,}" if gone else "0", f"{left:,}", _bar(left, read), why)
     console.print(table)
     console.print()
 
@@ -125,7 +126,7 @@ def show_histogram(console: Console, key: str, bins: list[dict[str, Any]]) -> No
         box=None,
         header_style="bold",
         pad_edge=False,
-        title=f"{escape(key)}: how often the model solves a problem",
+        title=f"{plain(key)}: how often the model solves a problem",
         title_justify="left",
         title_style="",
     )
@@ -141,8 +142,13 @@ def show_rows(console: Console, found: list[dict[str, Any]]) -> None:
     """Prints rows, one line each."""
     table = Table(*(found[0] if found else ["no such row"]), box=None, header_style="bold", pad_edge=False)
     for row in found:
-        table.add_row(*(escape(_line(value)) for value in row.values()))
+        table.add_row(*(plain(_line(value)) for value in row.values()))
     console.print(table)
+
+
+def plain(value: object) -> str:
+    """A value as markup that shows it as it is."""
+    return escape(visible(str(value)))
 
 
 def _line(value: Any, width: int = 60) -> str:

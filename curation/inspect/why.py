@@ -4,11 +4,12 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from curation import problem
 from curation.duck import arrow
+from curation.inspect.summary import plain
+from curation.inspect.visible import visible
 from curation.publish import Dataset, DatasetError
 from curation.rollouts import Rollouts
 
@@ -70,20 +71,19 @@ def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) 
 def show(console: Console, data: dict[str, Any]) -> None:
     """Prints what `why` gives."""
     asked = data["problem"]
-    verdict = "[green]kept[/]" if data["kept"] else f"[red]dropped[/] by [bold]{escape(str(data['dropped_by']))}[/]"
+    verdict = "[green]kept[/]" if data["kept"] else f"[red]dropped[/] by [bold]{plain(data['dropped_by'])}[/]"
     where = f"row {asked['row']} of source {asked['source']}"
-    console.print(f"[bold]{escape(asked['id'])}[/]  {verdict}  {escape(where)}, split {data['split']}\n")
-    console.print(_shown(asked["prompt"]), markup=False, highlight=False)
-    console.print(
-        f"answer: {asked['answer']}   verifier: {asked['verifier']}   license: {asked['license']}\n", markup=False
-    )
+    console.print(f"[bold]{plain(asked['id'])}[/]  {verdict}  {plain(where)}, split {data['split']}\n")
+    console.print(visible(_shown(asked["prompt"])), markup=False, highlight=False)
+    facts = f"answer: {asked['answer']}   verifier: {asked['verifier']}   license: {asked['license']}"
+    console.print(visible(facts) + "\n", markup=False)
 
     table = Table("rule", "outcome", "keeps a problem when", box=None, header_style="bold", pad_edge=False)
     colours = {"pass": "green", "fail": "red", "unknown": "yellow", "unmeasured": "dim"}
     for rule in data["rules"]:
         colour = colours[rule["outcome"]]
         table.add_row(
-            escape(rule["rule"]), f"[{colour}]{rule['outcome']}[/]", escape(" ".join(rule["condition"].split()))
+            plain(rule["rule"]), f"[{colour}]{rule['outcome']}[/]", plain(" ".join(rule["condition"].split()))
         )
     console.print(table)
     console.print()
@@ -91,11 +91,11 @@ def show(console: Console, data: dict[str, Any]) -> None:
     table = Table("measured", "column", "value", box=None, header_style="bold", pad_edge=False)
     for key, columns in data["measured"].items():
         if columns is None:
-            table.add_row(escape(key), "", "[dim]not measured: a rule above had dropped it[/]")
+            table.add_row(plain(key), "", "[dim]not measured: a rule above had dropped it[/]")
             continue
         for number, (name, value) in enumerate(columns.items()):
             shown = f"{value:.3f}" if isinstance(value, float) else "unknown" if value is None else str(value)
-            table.add_row(escape(key) if number == 0 else "", escape(name), escape(_shown(shown)))
+            table.add_row(plain(key) if number == 0 else "", plain(name), plain(_shown(shown)))
     if data["duplicate"] is not None:
         table.add_row("decided", "duplicate", str(data["duplicate"]))
     console.print(table)
@@ -103,12 +103,12 @@ def show(console: Console, data: dict[str, Any]) -> None:
     for key, rollouts in data["rollouts"].items():
         if rollouts is None:
             console.print(
-                f"\n[bold]{escape(key)}[/]: the rollouts are not beside this dataset; look in the workspace it came from"
+                f"\n[bold]{plain(key)}[/]: the rollouts are not beside this dataset; look in the workspace it came from"
             )
         if not rollouts:
             continue
         counts = Counter((r["extracted"], r["outcome"]) for r in rollouts)
-        console.print(f"\n[bold]{escape(key)}[/]: {len(rollouts)} rollouts")
+        console.print(f"\n[bold]{plain(key)}[/]: {len(rollouts)} rollouts")
         for (extracted, outcome), count in counts.most_common():
             console.print(f"  {count} x {outcome or 'not graded'}: {extracted!r}", markup=False)
         for r in rollouts:

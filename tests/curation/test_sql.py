@@ -78,6 +78,15 @@ def test_a_condition_over_columns_is_accepted(expression: str) -> None:
         ("current_timestamp is null", "calls current_timestamp"),
         ("current_localtimestamp() is null", r"calls current_localtimestamp\(\)"),
         ("ago(interval 1 day) is null", r"calls ago\(\)"),
+        ("age(timestamp '2020-01-01') > interval 1 day", r"calls age\(\)"),
+        ("error('x') is null", r"calls error\(\)"),
+        ("#2 is not null", "has `#2`; name the column"),
+        ("unnamed_subquery.passes > 3", "names no known column: unnamed_subquery"),
+        ("main.problems.passes > 3", "names no known column|does not work"),
+        ("+".join(["1"] * 900), "nested too deeply"),
+        ("case when true then " * 600 + "1" + " end" * 600, "nested too deeply"),
+        ("+".join(["1"] * 5000), "depth limit|nested too deeply"),
+        ("passes > 1" + " " * 20_000, "has 20,010 characters; at most 20,000 are allowed"),
         ("pg_sleep(60) is null", r"calls pg_sleep\(\)"),
         ("current_setting('threads') = '1'", r"calls current_setting\(\)"),
         ("nextval('ids') = 1", r"calls nextval\(\)"),
@@ -93,6 +102,30 @@ def test_a_condition_over_columns_is_accepted(expression: str) -> None:
 def test_anything_else_is_refused_with_the_reason(expression: str, why: str) -> None:
     with pytest.raises(ExpressionError, match=why):
         sql.check(expression, COLUMNS, boolean=True)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "len(list_transform(range(100000000), lambda x: x * x)) > 0",
+        "length(repeat('a', 400000000)) > 0",  # cannot be interrupted
+    ],
+)
+def test_an_expression_that_takes_long_is_given_up(expression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "SECONDS", 0.5)
+    with pytest.raises(ExpressionError, match=r"takes more than 0\.5 seconds"):
+        sql.check(expression, COLUMNS)
+
+
+def test_the_time_between_two_columns_is_no_clock() -> None:
+    times = pa.schema([("a", pa.timestamp("ms")), ("b", pa.timestamp("ms"))])
+    assert sql.check("age(a, b) > interval 1 day", times, boolean=True) == "BOOLEAN"
+
+
+def test_a_long_expression_is_quoted_in_part() -> None:
+    with pytest.raises(ExpressionError) as error:
+        sql.check("length('" + "x" * 10_000 + "')", COLUMNS, boolean=True)
+    assert len(str(error.value)) < 500
 
 
 def test_an_unknown_column_is_named_with_the_nearest() -> None:

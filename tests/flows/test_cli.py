@@ -1,17 +1,22 @@
 """The commands, as a user types them. One goes through Prefect and a process of its own; the others run in this one."""
 
+import contextlib
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from fake_server import FakeServer
 from lab import Lab, sums
 
-from flows.cli import main
+from flows.cli import AGAIN, _closing, _console, main
+from flows.curate import Outcome, StepFailed
 
 CUVEE = Path(sys.executable).parent / "cuvee"
 
@@ -134,6 +139,101 @@ def test_sweep_with_a_bad_rule_names_the_nearest_column(published: Lab) -> None:
     result = cuvee(published, "sweep", "lab", "--rule", "learnable=pases > 1")
     assert result.exit_code == 2
     assert "passes" in result.output
+
+
+def test_sweep_saves_nothing_over_a_file_nowhere_and_under_no_bad_name(published: Lab, tmp_path: Path) -> None:
+    there, fresh = tmp_path / "there.yaml", tmp_path / "fresh.yaml"
+    there.write_text("mine")
+    for path, rule, named in [
+        (there, "learnable=passes = 2", str(there)),
+        (tmp_path / "no" / "x.yaml", "learnable=passes = 2", str(tmp_path / "no")),
+        (fresh, "Bad-Name=passes = 2", "'Bad-Name'"),
+    ]:
+        result = cuvee(published, "sweep", "lab", "--rule", rule, "--save", str(path))
+        assert result.exit_code == 2, result.output
+        assert named in result.stderr
+    assert there.read_text() == "mine"
+    assert not fresh.exists()
+
+
+def test_inspect_prints_what_the_encoding_cannot_and_takes_no_endless_count(published: Lab) -> None:
+    command = [CUVEE, "inspect", "lab", "--workspace", str(published.workspace)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "9 rows read" in done.stdout
+    assert cuvee(published, "inspect", "lab", "--rows", "9" * 20).exit_code == 2
+
+
+def ran(lab: Lab, monkeypatch: pytest.MonkeyPatch, result: Outcome | BaseException, *options: str) -> Result:
+    """`cuvee run` whose flow comes to this."""
+
+    def flow(*_: Any, **__: Any) -> Outcome:
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    monkeypatch.setattr("flows.curate.curate_flow", flow)
+    monkeypatch.setattr("flows.server.prefect_api", lambda say: contextlib.nullcontext())
+    return cuvee(lab, "run", str(lab.write()), *options)
+
+
+def test_run_until_prints_json_and_shows_warnings_without_their_escapes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = ran(lab, monkeypatch, Outcome(None, False, {}, ["bad \x1b[2J"]), "--json", "--until", "pool")
+    assert told(result) == {"stopped_after": "pool", "drawn": {}, "warnings": ["bad \x1b[2J"]}
+    assert result.stderr == "warning: bad \\x1b[2J\n"
+
+
+def test_a_stop_is_told_as_one_however_it_is_wrapped(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped = ValueError("PydanticSerializationError")
+    wrapped.__context__ = RuntimeError("inner")
+    wrapped.__context__.__cause__ = KeyboardInterrupt()
+    for stop in (wrapped, KeyboardInterrupt(), click.Abort()):
+        result = ran(lab, monkeypatch, stop)
+        assert (result.exit_code, result.stderr) == (130, f"\nstopped. {AGAIN}\n")
+
+
+def test_a_full_disk_is_told_without_a_traceback(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = StepFailed("gold")
+    failed.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    result = ran(lab, monkeypatch, failed)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: no space left on device in {lab.workspace}; free some and run the same command again\n"
+    )
+
+
+def test_only_a_run_that_may_have_measured_is_told_to_go_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = ran(lab, monkeypatch, RuntimeError("odd \x1b[2J"))
+    assert failed.exit_code == 1
+    assert AGAIN in failed.stderr
+    assert "RuntimeError: odd \\x1b[2J" in failed.stderr
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr("curation.publish.find", broken)
+    monkeypatch.setattr("flows.recipe.load", broken)
+    for arguments in (["inspect", "lab"], ["why", "lab", "1"], ["sweep", "lab"], ["run", "demo"]):
+        result = cuvee(lab, *arguments)
+        assert result.exit_code == 1
+        assert AGAIN not in result.stderr
+
+
+def test_paths_are_printed_as_they_are(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.workspace = lab.folder / 'w[/]x "it\'s" $HOME'
+    outcome = lab()
+    assert outcome.dataset is not None
+    _closing(_console(), outcome)
+    shown = capsys.readouterr().out
+    assert f"Published {outcome.dataset.ref} in {outcome.dataset.folder}\n" in shown
+    line = next(line for line in shown.splitlines() if line.startswith("  python -c"))
+    echo = line.replace("python -c", "printf %s", 1)
+    code = subprocess.run(["sh", "-c", echo], capture_output=True, text=True, check=True).stdout
+    assert code == f"import datasets; print(datasets.load_dataset({outcome.dataset.folder!r}, 'rl'))"
 
 
 def test_every_command_teaches() -> None:

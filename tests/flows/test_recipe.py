@@ -124,6 +124,11 @@ def test_one_value_can_be_set(folder: Path, key: str, text: str, place: str, val
     assert loaded.resolved[place] == value
 
 
+def test_two_halves_of_a_character_are_one(folder: Path) -> None:
+    loaded = load(write(folder, SOURCES + 'differs: ["\\ud83d\\ude00"]'), {"allow_licenses": '["\\ud83d\\ude00"]'})
+    assert (loaded.recipe.differs, loaded.recipe.allow_licenses) == (["\U0001f600"], ["\U0001f600"])
+
+
 def test_a_set_mapping_replaces_what_was_there(folder: Path) -> None:
     loaded = load(write(folder, BASE), {"keep": "{only: 'true'}"})
     assert loaded.recipe.keep == {"only": "true"}
@@ -143,6 +148,9 @@ def test_a_set_path_is_relative_to_where_one_is(folder: Path, tmp_path: Path, mo
         ("annotate.pass_rat.n", "8", r"annotate\.pass_rat is no annotator; did you mean pass_rate\?"),
         ("anotate.form", "{}", r"anotate: unknown key; did you mean annotate\?"),
         ("holdout", "much", "holdout: input should be a valid number"),
+        ("differs", "&a [*a]", "--set differs: comes to more than 100 levels"),
+        ("differs", '["\\ud83d"]', r"differs\.0: has half a character"),
+        (".".join("a" * 5000), "1", "--set: .*: is no key"),
         ("holdout", "[", "--set holdout: line 1: is not YAML"),
         ("name.first", "x", "--set: name.first: name is a value, which has no keys"),
         ("keep..one", "true", r"--set: keep\.\.one: is no key"),
@@ -155,6 +163,8 @@ def test_a_mistake_in_an_override_is_named(folder: Path, key: str, text: str, me
 
 
 # Mistakes
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 11))
 
 MISTAKES = [
     # not YAML, not a recipe
@@ -169,6 +179,10 @@ MISTAKES = [
     (SOURCES + "1: 2", ["1: a key has to be text; put it in quotes: '1'"]),
     (SOURCES + "differs: [2026-01-01]", ["differs.0: is read as a date; if it is text, put it in quotes"]),
     ("sources: {a: {reasoning_gym: gcd, params: {x: .nan}}}", ["sources.a.params.x: nan is no number"]),
+    (SOURCES + "differs: &a [*a]", ["comes to more than 100 levels or 100,000 values; write out what its anchors"]),
+    (BOMB, ["comes to more than 100 levels or 100,000 values; write out what its anchors"]),
+    (SOURCES + 'differs: ["\\ud83d"]', ["differs.0: has half a character"]),
+    (SOURCES + '"\\ude00": 1', ["\\ude00: has half a character"]),
     # keys
     ("keep: {}", ["sources: is missing"]),
     ("sources: {}", ["sources: dictionary should have at least 1 item"]),
@@ -248,6 +262,7 @@ MISTAKES = [
     (SOURCES + "keep: {r: true}", ["keep.r: input should be a valid string; given True"]),
     (SOURCES + "keep: {r: random() > 0.5}", ["keep.r:", "calls random(), whose value is not a function of the row"]),
     (SOURCES + "keep: {r: 'exists(select 1)'}", ["keep.r:", "has a subquery"]),
+    (SOURCES + f"keep: {{r: length(prompt || '{'x' * 5000}')}}", ["keep.r:", "gives BIGINT, not true or false"]),
     (SOURCES + "keep: {R-1: 'true'}", ["keep: 'R-1' is no name"]),
     (
         SOURCES + "allow_licenses: [MIT]\nkeep: {licenses: 'true'}",
@@ -255,6 +270,8 @@ MISTAKES = [
     ),
     # extends
     ("extends: dem", ["extends: dem: is neither a file nor a shipped recipe; did you mean demo?"]),
+    ("extends: " + "x" * 300, ["extends: xxx", "is neither a file nor a shipped recipe"]),
+    ("extends: ~nosuch/x", ["extends: ~nosuch/x: is neither a file nor a shipped recipe"]),
     ("extends: r.yaml", ["extends: goes in a circle: r.yaml -> r.yaml"]),
     ("extends: [a]", ["extends: takes the name or path of one recipe, not ['a']"]),
 ]
@@ -293,6 +310,12 @@ def test_a_key_is_never_shown(folder: Path, text: str) -> None:
     with pytest.raises(RecipeError) as error:
         load(write(folder, text))
     assert "12345" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 400, "~nosuch/x"])
+def test_a_name_that_no_file_can_have_is_no_recipe(name: str) -> None:
+    with pytest.raises(RecipeError, match="is neither a file nor a shipped recipe"):
+        load(name)
 
 
 def test_a_file_that_is_not_there_is_no_recipe() -> None:
@@ -354,14 +377,14 @@ def test_a_bad_recipe_ends_with_2_before_anything_heavy_is_imported(folder: Path
 # Settings hashes
 
 
-def test_settings_hashes_of_annotators_are_those_of_last_year() -> None:
+def test_settings_hashes_of_annotators_are_those_of_today() -> None:
     """Annotations are filed under these. A changed default or meaning raises VERSION; then these change, once."""
     annotators = [Form(), Form(languages=("en",)), Gold(), Duplicates(), PassRate(model="policy", n=8, max_tokens=24)]
     assert [settings_hash(annotator.settings()) for annotator in annotators] == [
         "4f7d0cf99328acdd2bb0",
         "32de3e5a342e5d68a57b",
-        "e1feaee27ee3bc30bba2",
-        "9671a190413923bd189c",
+        "3c4eda1c0428ae736b43",
+        "2ed51c12f5c0c87df6d4",
         "f72ce2387f697ef1841f",
     ]
 

@@ -1,0 +1,51 @@
+"""What is shown of data never drives the terminal."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from curation.inspect import summary, why
+from curation.inspect.visible import visible
+
+BAD = "\x1b]0;owned\x07 \x9b31m \x00 \u202e [/b]"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\x00\x07\x7f\x9b\r\t", "a\\x00\\x07\\x7f\\x9b\\r\\t"),
+        ("\u202a\u202e\u2066\u2069\u200e\u200f", "\\u202a\\u202e\\u2066\\u2069\\u200e\\u200f"),
+        ("two\nlines, 中文, é, \U0001f600", "two\nlines, 中文, é, \U0001f600"),
+    ],
+)
+def test_control_characters_and_bidi_formatting_are_shown_as_escapes(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def printed(show: Any, data: Any) -> str:
+    out = io.StringIO()
+    show(Console(file=out, width=400), data)
+    return out.getvalue()
+
+
+def test_rows_and_names_are_shown_as_they_are() -> None:
+    shown = printed(summary.show_rows, [{"id": "1", "prompt": BAD}])
+    assert "\\x1b]0;owned\\x07 \\x9b31m \\x00 \\u202e [/b]" in shown
+    counts = {"read": 1, "kept": 0, "dropped": 0, "rejected": 1}
+    data = {"dataset": BAD, "folder": "w[/]x", "counts": counts, "funnel": [], "pass_rates": {BAD: []}, "sets": {}}
+    shown = printed(summary.show, data | {"sources": {"s": {"reasons": {BAD: 1}}}})
+    assert "w[/]x" in shown
+    assert visible(shown) == shown
+
+
+def test_a_problem_and_its_rollouts_are_shown_as_they_are() -> None:
+    asked = {"id": "1", "row": 0, "source": "s", "prompt": BAD, "answer": BAD, "verifier": "exact", "license": BAD}
+    rollout = {"sample_index": 0, "outcome": "correct", "extracted": BAD, "tokens": 1, "text": BAD}
+    data = {"problem": asked, "kept": False, "dropped_by": BAD, "split": "train", "duplicate": None}
+    data |= {"rules": [{"rule": "r", "condition": BAD, "outcome": "fail"}], "measured": {"m": {"column": BAD}}}
+    shown = printed(why.show, data | {"rollouts": {"pass_rate": [rollout]}})
+    assert visible(shown) == shown
+    assert shown.count("owned") == 8
