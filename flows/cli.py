@@ -88,7 +88,7 @@ def run(
     cuvee run my.yaml --until gold          look at the cheap measurements first
     """
     with _mistakes():
-        from curation.inspect.summary import show, summary
+        from curation.inspect.summary import show, show_funnel, summary
         from curation.progress import Progress
         from flows.curate import curate_flow
         from flows.recipe import load
@@ -108,8 +108,12 @@ def run(
             click.echo(f"warning: {visible(warning)}", err=True)
         told = {"drawn": outcome.drawn, "warnings": outcome.warnings}
         if outcome.dataset is None:
-            as_asked = f"stopped after {until}, as asked; run the same without --until to go on"
-            click.echo(_json({"stopped_after": until} | told) if as_json else as_asked)
+            so_far = dict(outcome.so_far or {})
+            if as_json:
+                click.echo(_json({"stopped_after": until} | so_far | told))
+                return
+            show_funnel(_console(), so_far["counts"], so_far["funnel"], so_far["sources"])
+            click.echo(f"stopped after {until}, as asked; run the same without --until to go on")
             return
         data = summary(outcome.dataset) | {"new": outcome.new} | told
         if as_json:
@@ -140,7 +144,7 @@ def _closing(console: "Console", outcome: "Outcome") -> None:
     dataset = outcome.dataset
     assert dataset is not None
     console.print()
-    if not outcome.drawn:
+    if not outcome.drawn and any("n" in entry for entry in dataset.manifest["annotators"]):
         console.print("Nothing was sampled: every rollout was in the workspace already.")
     for key, drawn in outcome.drawn.items():
         continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
@@ -176,8 +180,13 @@ def _an_id(dataset: "Dataset") -> str:
 
 
 def _tighter(condition: str) -> str:
-    """A rule to try next to the one there is."""
-    return "passes between 1 and 4" if "between" in condition else condition
+    """A rule to try next to the one there is: a narrower band."""
+
+    def narrower(found: re.Match[str]) -> str:
+        low, high = int(found[1]), int(found[2])
+        return f"between {low} and {max(low, high - 2)}"
+
+    return re.sub(r"between (\d+) and (\d+)", narrower, condition, count=1)
 
 
 @main.command()

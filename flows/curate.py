@@ -63,6 +63,8 @@ class Outcome:
     drawn: Mapping[str, Mapping[str, int]]
     """Samples and tokens drawn in this run, by annotator; empty when nothing was sampled."""
     warnings: list[str]
+    so_far: Mapping[str, Any] | None = None
+    """`counts`, `funnel` of the rules applied, and `sources`, when the run ended before publishing."""
 
 
 def curate(
@@ -107,6 +109,9 @@ def _curate(
     recipe = loaded.recipe
     with contextlib.ExitStack() as exits:
         pool = call("pool", pools.read, store, recipe.name, recipe.sources, recipe.max_rejected, progress)
+        for key, source in pool.manifest["sources"].items():
+            if not source["read"]:
+                store.warn(f"sources.{key}: gave no row; look at its `where`")
         con = exits.enter_context(contextlib.closing(store.connect()))
         con.execute(f"create view problems as from {pool.problems(store)}")
         work = Work(
@@ -121,17 +126,27 @@ def _curate(
         decisions = Decisions(con, "problems", list(recipe.sources))
         _apply(decisions, loaded, after=0)
         if until == "pool":
-            return Outcome(None, False, work.drawn, store.warnings)
+            return _stopped(decisions, work)
         for number, step in enumerate(loaded.steps, start=1):
             decisions.wanted(everything=measure_all)
             columns = call(step.key, step.annotator.measure, work, step.key)
             decisions.add(step.measured, columns)
             _apply(decisions, loaded, after=number)
             if until == step.key:
-                return Outcome(None, False, work.drawn, store.warnings)
+                return _stopped(decisions, work)
         decisions.finish(recipe.holdout, recipe.seed)
         dataset, new = call("publish", _publish, store, con, decisions, loaded, work, time.monotonic() - started)
         return Outcome(dataset, new, work.drawn, store.warnings)
+
+
+def _stopped(decisions: Decisions, work: Work) -> Outcome:
+    """What is known of a run that ends early, as asked."""
+    decisions.finish()
+    kept, problems = work.con.execute("select count(*) filter (kept), count(*) from decisions").fetchall()[0]
+    read, rejected = work.pool.manifest["read"], work.pool.manifest["rejected"]
+    counts = {"read": read, "rejected": rejected, "problems": problems, "kept": kept, "dropped": problems - kept}
+    so_far = {"counts": counts, "funnel": decisions.funnel(), "sources": work.pool.manifest["sources"]}
+    return Outcome(None, False, work.drawn, work.store.warnings, so_far)
 
 
 def _apply(decisions: Decisions, loaded: Loaded, after: int) -> None:
