@@ -1,39 +1,23 @@
 """The command line. Importing it is quick; each command imports what it needs."""
 
-import contextlib
-import errno
 import io
-import json
 import os
 import re
 import shlex
 import sys
-import tempfile
-import traceback
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from curation.inspect.visible import visible
+from flows.telling import AGAIN, find, json_option, json_text, mistakes, pairs, say, terminal, workspace_option
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from curation.publish import Dataset
     from flows.curate import Outcome
-
-FAILED, WRONG = 1, 2
-AGAIN = "What was measured is in the workspace: run the same command again to go on."
-
-workspace_option = click.option(
-    "--workspace",
-    default="cuvee-data",
-    show_default=True,
-    envvar="CUVEE_WORKSPACE",
-    help="Where everything is kept: a folder, or s3://bucket/path.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -87,21 +71,21 @@ def run(
     cuvee run my.yaml --set annotate.pass_rate.n=16 --workspace s3://bucket/pools
     cuvee run my.yaml --until gold          look at the cheap measurements first
     """
-    with _mistakes():
+    with mistakes():
         from curation.inspect.summary import show, show_funnel, summary
         from curation.progress import Progress
         from flows.curate import curate_flow
         from flows.recipe import load
         from flows.server import prefect_api
 
-        loaded = load(recipe, _pairs("--set", overrides))
+        loaded = load(recipe, pairs("--set", overrides))
         keys = ["pool", *(step.key for step in loaded.steps)]
         if until is not None and until not in keys:
             raise click.UsageError(f"--until: {until!r} is no annotator of {recipe}; it has {', '.join(keys)}")
         _models_known(loaded)
         _lock_free(workspace)
         progress = Progress(quiet=quiet)
-    with _mistakes(AGAIN):
+    with mistakes(AGAIN):
         with prefect_api(progress.line):
             outcome = curate_flow(loaded, workspace, until=until, measure_all=measure_all, progress=progress)
         for warning in outcome.warnings:
@@ -110,16 +94,16 @@ def run(
         if outcome.dataset is None:
             so_far = dict(outcome.so_far or {})
             if as_json:
-                click.echo(_json({"stopped_after": until} | so_far | told))
+                click.echo(json_text({"stopped_after": until} | so_far | told))
                 return
-            show_funnel(_console(), so_far["counts"], so_far["funnel"], so_far["sources"])
+            show_funnel(terminal(), so_far["counts"], so_far["funnel"], so_far["sources"])
             click.echo(f"stopped after {until}, as asked; run the same without --until to go on")
             return
         data = summary(outcome.dataset) | {"new": outcome.new} | told
         if as_json:
-            click.echo(_json(data))
+            click.echo(json_text(data))
             return
-        console = _console()
+        console = terminal()
         show(console, data)
         _closing(console, outcome)
 
@@ -150,23 +134,23 @@ def _closing(console: "Console", outcome: "Outcome") -> None:
         continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
         console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}, {drawn['tokens']:,} tokens.")
     if outcome.new:
-        _say(console, f"Published {dataset.ref} in {dataset.folder}")
+        say(console, f"Published {dataset.ref} in {dataset.folder}")
     else:
-        _say(console, f"The content is that of {dataset.ref}: nothing new was published.")
+        say(console, f"The content is that of {dataset.ref}: nothing new was published.")
     name = dataset.manifest["name"]
     example = _an_id(dataset)
     console.print("\n[bold]Next[/]")
-    _say(console, f"  cuvee why {name} {example}")
+    say(console, f"  cuvee why {name} {example}")
     for rule in dataset.manifest["rules"]:
         if "passes" in rule["condition"]:
             change = shlex.quote(f"{rule['rule']}={_tighter(rule['condition'])}")
-            _say(console, f"  cuvee sweep {name} --rule {change}")
+            say(console, f"  cuvee sweep {name} --rule {change}")
             break
-    _say(console, f"  cuvee inspect {name} --rows 5")
+    say(console, f"  cuvee inspect {name} --rows 5")
     code = f"import datasets; print(datasets.load_dataset({dataset.folder!r}, 'rl'))"
     # What a shell would read inside double quotes.
     code = re.sub(r'([\\"$`])', r"\\\1", code)
-    _say(console, f'  python -c "{code}"')
+    say(console, f'  python -c "{code}"')
 
 
 def _an_id(dataset: "Dataset") -> str:
@@ -207,23 +191,25 @@ def sweep(dataset: str, changes: tuple[str, ...], save: str | None, workspace: s
     A row that was never measured, because a rule above had dropped it, is undecided: it is counted as neither kept nor
     dropped, and the samples that would decide it are told.
     """
-    with _mistakes():
+    with mistakes():
         from curation.inspect.summary import show_funnel
         from curation.sweep import sweep as decide_again
 
-        wanted = {name: text or None for name, text in _pairs("--rule", changes).items()}
+        wanted = {name: text or None for name, text in pairs("--rule", changes).items()}
         if save is not None:
             _savable(save, [name for name, text in wanted.items() if text is not None])
-        found = _find(dataset, workspace)
+        found = find(dataset, workspace)
         result = decide_again(found, wanted)
         if save is not None:
             _save(found, wanted, save)
     counts = dict(found.manifest["counts"]) | {"kept": result.kept, "dropped": result.dropped}
     if as_json:
         data = {"dataset": found.ref, "counts": counts | {"undecided": result.undecided}, "funnel": result.funnel}
-        click.echo(_json(data | {"samples": result.samples, "appeared": result.appeared, "vanished": result.vanished}))
+        click.echo(
+            json_text(data | {"samples": result.samples, "appeared": result.appeared, "vanished": result.vanished})
+        )
         return
-    console = _console()
+    console = terminal()
     show_funnel(console, counts, result.funnel, found.manifest["pool"]["sources"])
     console.print(
         f"{result.kept:,} kept ({found.manifest['counts']['kept']:,} in {found.ref}: {result.appeared:,} more, "
@@ -234,7 +220,7 @@ def sweep(dataset: str, changes: tuple[str, ...], save: str | None, workspace: s
             f"At most {result.samples:,} samples would decide the undecided rows: run the recipe with these rules."
         )
     if save is not None:
-        _say(console, f"Wrote {save}; `cuvee run {shlex.quote(save)}` publishes it.")
+        say(console, f"Wrote {save}; `cuvee run {shlex.quote(save)}` publishes it.")
 
 
 def _savable(path: str, names: Iterable[str]) -> None:
@@ -294,10 +280,10 @@ def inspect(dataset: str, rule: str | None, show_rejected: bool, count: int, wor
     cuvee inspect demo --rule unique         problems that the rule `unique` dropped
     cuvee inspect demo --rejected            rows that were no problem
     """
-    with _mistakes():
+    with mistakes():
         from curation.inspect import summary as view
 
-        found = _find(dataset, workspace)
+        found = find(dataset, workspace)
         names = [entry["rule"] for entry in found.manifest["rules"]]
         if rule is not None and rule not in names:
             raise click.UsageError(f"--rule: {rule!r} is no rule of {found.ref}; it has {', '.join(names)}")
@@ -311,9 +297,9 @@ def inspect(dataset: str, rule: str | None, show_rejected: bool, count: int, wor
         except FileNotFoundError as error:
             raise click.UsageError(f"--rejected: the pool of {found.ref} is gone ({visible(str(error))})") from error
     if as_json:
-        click.echo(_json(data if listed is None else data | {"rows": listed}))
+        click.echo(json_text(data if listed is None else data | {"rows": listed}))
         return
-    console = _console()
+    console = terminal()
     if listed is None:
         view.show(console, data)
     else:
@@ -330,15 +316,15 @@ def why(dataset: str, problem_id: str, workspace: str, as_json: bool) -> None:
 
     PROBLEM_ID may be cut short as long as only one problem begins with it.
     """
-    with _mistakes():
+    with mistakes():
         from curation.inspect.why import show
         from curation.inspect.why import why as look
 
-        data = look(_find(dataset, workspace), problem_id)
+        data = look(find(dataset, workspace), problem_id)
     if as_json:
-        click.echo(_json(data))
+        click.echo(json_text(data))
     else:
-        show(_console(), data)
+        show(terminal(), data)
 
 
 @main.group(invoke_without_command=True)
@@ -357,108 +343,10 @@ def recipes(context: click.Context) -> None:
 @click.argument("name")
 def recipes_show(name: str) -> None:
     """Print a shipped recipe."""
-    with _mistakes():
+    with mistakes():
         from flows.recipe import locate
 
         click.echo(visible(locate(name).read_text()), nl=False)
-
-
-# ---- shared by the commands
-
-
-def _find(ref: str, workspace: str) -> "Dataset":
-    from curation.publish import find
-    from curation.store import Store
-
-    return find(Store(workspace), ref)
-
-
-def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:
-    """KEY=VALUE options as a mapping."""
-    pairs = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise click.UsageError(f"{option}: {text!r} is not of the form NAME=VALUE")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-@contextlib.contextmanager
-def _mistakes(again: str = "") -> Iterator[None]:
-    """Says in a line what went wrong: exit code 2 for what the user can mend in the command or recipe, 1 for the rest.
-
-    again: said when the work may go on where it stopped.
-    """
-    try:
-        yield
-    except (click.ClickException, click.exceptions.Exit, SystemExit, BrokenPipeError):
-        raise
-    except BaseException as error:  # noqa: BLE001 - the last place where an error can be told kindly
-        chain = list(_chain(error))
-        if any(isinstance(e, (KeyboardInterrupt, click.Abort)) for e in chain):
-            _end(130, f"\nstopped. {again}" if again else "\nstopped")
-        if any(isinstance(e, OSError) and e.errno == errno.ENOSPC for e in chain):
-            workspace = click.get_current_context().params.get("workspace", "the workspace")
-            _end(FAILED, f"error: no space left on device in {workspace}; free some and run the same command again")
-        step = getattr(error, "step", None)
-        cause = error.__cause__ if step is not None and error.__cause__ is not None else error
-        where = f"step {step}: " if step is not None else ""
-        if _is_told(cause):
-            wrong = isinstance(cause, ValueError) and type(cause).__name__ not in (
-                "WorkspaceLocked",
-                "WorkspaceDamaged",
-            )
-            goes_on = again if step and not wrong else ""
-            _end(WRONG if wrong else FAILED, f"error: {where}{_rule_named(cause)}", goes_on)
-        trace = "".join(traceback.format_exception(cause))
-        with tempfile.NamedTemporaryFile("w", prefix="cuvee-error-", suffix=".txt", delete=False) as file:
-            file.write(trace)
-        _end(FAILED, f"error: {where}{type(cause).__name__}: {cause}", again, f"The traceback is in {file.name}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that led to it."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        found = waiting.pop()
-        if found is not None and id(found) not in seen:
-            seen.add(id(found))
-            yield found
-            waiting += [found.__cause__, found.__context__]
-
-
-def _end(code: int, *lines: str) -> NoReturn:
-    """Ends the command with what there is to say."""
-    click.echo(visible("\n".join(line for line in lines if line)), err=True)
-    sys.exit(code)
-
-
-def _is_told(error: BaseException) -> bool:
-    """Whether an error is ours, and so says itself what was given, what is allowed and what to do."""
-    return type(error).__module__.split(".")[0] in ("curation", "flows")
-
-
-def _rule_named(error: BaseException) -> str:
-    rule = getattr(error, "rule", None)
-    return str(error) if rule is None else f"rule {rule}: {error}"
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    # Tables keep their shape where there is no terminal to ask for its width.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-
-
-def _say(console: "Console", line: str) -> None:
-    """Prints a line with names or paths in it: as they are, and whole, to be copied."""
-    console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
-
-
-def _json(value: Any) -> str:
-    # ASCII: any terminal and encoding takes it, and no control character is left in it.
-    return json.dumps(value, default=str, indent=2).replace("\x7f", "\\u007f")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from fake_server import FakeServer
 from lab import Lab, sums
 
-from flows.cli import AGAIN, _closing, _console, main
+from flows.cli import _closing, main
 from flows.curate import Outcome, StepFailed
+from flows.telling import AGAIN, terminal
 
 CUVEE = Path(sys.executable).parent / "cuvee"
 
@@ -227,7 +228,7 @@ def test_paths_are_printed_as_they_are(lab: Lab, capsys: pytest.CaptureFixture[s
     lab.workspace = lab.folder / 'w[/]x "it\'s" $HOME'
     outcome = lab()
     assert outcome.dataset is not None
-    _closing(_console(), outcome)
+    _closing(terminal(), outcome)
     shown = capsys.readouterr().out
     assert f"Published {outcome.dataset.ref} in {outcome.dataset.folder}\n" in shown
     line = next(line for line in shown.splitlines() if line.startswith("  python -c"))
