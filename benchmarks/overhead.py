@@ -92,7 +92,7 @@ class Bench:
     def ours(self, server: Any) -> tuple[int, float, float]:
         """One sampling step: tokens, seconds, CPU seconds of this process and its graders."""
         with self.work() as work:
-            work.servers[self.model.model_dump_json()] = server
+            work.running[self.model.model_dump_json()] = (server,)
             cpu, began = self.cpu(), time.monotonic()
             self.annotator.measure(work, "pass_rate")
             seconds = time.monotonic() - began
@@ -111,7 +111,7 @@ class Bench:
                     if row["id"] not in set(group.problems["id"].to_pylist()):
                         continue
                     prompt = group.rollouts.prompt.render(row["prompt"], row["messages"])
-                    body = self.annotator.sampling().model_dump() | {
+                    body = self.annotator.sampling().sent() | {
                         "model": server.name,
                         "prompt": prompt,
                         "n": 1,
@@ -158,20 +158,20 @@ def main() -> None:
 
 def measure(bench: Bench, pairs: int, quiet: bool) -> dict[str, dict[str, Any]]:
     with bench.work() as work:
-        server = work.server(bench.model)
+        (server,) = work.servers(bench.model)
         # The first run pays for graders that start and prompts that no cache has.
         bench.ours(server)
         shares, ratios = [], []
         for pair in range(pairs):
-            server_cpu = cpu_of_tree(server.process.pid)
+            server_cpu = cpu_of_tree(server.started.pid)
             if pair % 2:
                 straight = bench.straight(server)
-                server_cpu = cpu_of_tree(server.process.pid)
+                server_cpu = cpu_of_tree(server.started.pid)
                 tokens, seconds, client = bench.ours(server)
-                used = cpu_of_tree(server.process.pid) - server_cpu
+                used = cpu_of_tree(server.started.pid) - server_cpu
             else:
                 tokens, seconds, client = bench.ours(server)
-                used = cpu_of_tree(server.process.pid) - server_cpu
+                used = cpu_of_tree(server.started.pid) - server_cpu
                 straight = bench.straight(server)
             shares.append(client / (client + used))
             ratios.append((tokens / seconds) / (straight[0] / straight[1]))

@@ -23,6 +23,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from curation import problem
+from curation.budget import Budget
 from curation.duck import arrow, batches
 from curation.model import Model, RunningServer, serve
 from curation.pool import Pool
@@ -54,19 +55,26 @@ class Work:
     """The recipe's models, by name."""
     prompts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """How prompts differ by source."""
+    patterns: pa.Table | None = None
+    """When sampling may stop, for the annotator that measures now: `id` and `pattern` (rules.Decisions.patterns)."""
+    budget: Budget | None = None
+    """What the run may spend."""
     drawn: dict[str, dict[str, int]] = field(default_factory=dict)
     """Samples and tokens that this run drew, by the annotator's key; empty when all was there."""
-    servers: dict[str, RunningServer] = field(default_factory=dict)
+    running: dict[str, tuple[RunningServer, ...]] = field(default_factory=dict)
     """Model servers that are open, by the settings of their model."""
 
-    def server(self, model: Model) -> RunningServer:
-        """The model's server; started at the first call, ended with the run."""
+    def servers(self, model: Model) -> tuple[RunningServer, ...]:
+        """The model's servers; reached or started at the first call, ended with the run."""
         key = model.model_dump_json()
-        if key not in self.servers:
-            self.servers[key] = self.exits.enter_context(
+        if key not in self.running:
+            self.running[key] = self.exits.enter_context(
                 serve(model, log=self._log(model), progress=self.progress.line)
             )
-        return self.servers[key]
+            for server in self.running[key]:
+                if not server.reached:
+                    self.store.warn(f"{server.url} did not answer when the run began")
+        return self.running[key]
 
     def _log(self, model: Model) -> Path:
         folder = Path(self.store.root) if self.store.local else Path(tempfile.gettempdir()) / "cuvee"

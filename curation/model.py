@@ -1,38 +1,38 @@
-"""A model as a server: its settings, its identity, and an OpenAI-compatible address, given or started here.
+"""A model as a server: its settings, its identity, and OpenAI-compatible addresses, given or started here.
 
-    with serve(Model(model="~/models/SmolLM2-135M-Instruct"), log=Path("vllm.log")) as server:
+    with serve(Model(model="~/models/SmolLM2-135M-Instruct"), log=Path("vllm.log")) as (server,):
         server.url, server.name     # http://127.0.0.1:41873/v1, SmolLM2-135M-Instruct
 
 Every LLM of a recipe (policy, tagger, judge, teacher) is a `Model`. `check` finds mistakes when the recipe is loaded,
-`identity` says which weights and texts its answers come from, `serve` gives its address for as long as the block runs.
+`identity` says which weights and texts its answers come from, `serve` gives its addresses while the block runs.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from curation.budget import Price
 from curation.engine import HOST, Serve, vllm_command, vllm_environment
 from curation.prompt import Prompt
-from curation.supervisor import ServerError, Supervised, supervised
+from curation.reach import UNKNOWN, RunningServer, reach
+from curation.started import Started
+from curation.supervisor import ServerError
 from curation.weights import ModelError, folder_identity, hub_commit, weight_files
 
 __all__ = ["Model", "ModelError", "Prompt", "RunningServer", "Serve", "ServerError"]
 __all__ += ["api_key", "check", "identity", "serve", "served_name"]
 
-URL_PATIENCE = 10.0
-"""Seconds in which a given URL must answer: a server that someone has just restarted gets a second chance."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
@@ -44,8 +44,8 @@ class Model(BaseModel):
 
     model: str = Field(min_length=1)
     """A folder, a Hub name (org/name), or, with `url`, the name under which that server serves it."""
-    url: str | None = None
-    """Base of an OpenAI-compatible server, such as http://host:8000/v1; with it nothing is started."""
+    url: str | tuple[str, ...] | None = None
+    """Base of an OpenAI-compatible server, such as http://host:8000/v1, or of several; with it nothing is started."""
     revision: str | None = None
     """Commit, branch or tag of a Hub model; for a `url`, whatever pins what is served there."""
     serve: Serve = Serve()
@@ -55,7 +55,18 @@ class Model(BaseModel):
     prompt: Prompt = Prompt()
     """How problems are put to the model."""
     concurrency: int = Field(default=64, gt=0)
-    """Requests in flight at once; how it runs, so no part of what rollouts are filed under."""
+    """Requests in flight at each server; how it runs, so no part of what rollouts are filed under."""
+    always_thinks: bool = False
+    """It thinks whatever it is told; where it must not, an empty think block is put in its mouth."""
+
+    price: Price | None = None
+    """What it costs, for estimates and `--budget 200usd`; how it runs."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Bases of the servers that are given; none when one is started here."""
+        given = (self.url,) if isinstance(self.url, str) else self.url or ()
+        return tuple(url.rstrip("/") for url in given)
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +93,12 @@ def check(model: Model) -> None:
     A relative path that does not exist but looks like org/name passes as a Hub name.
     """
     if model.url is not None:
-        _check_url(model.url)
+        if not model.urls:
+            raise ModelError("url: is an empty list; give one server or several, or leave it out to start one here")
+        for url in (model.url,) if isinstance(model.url, str) else model.url:
+            _check_url(url)
+        if repeated := next((url for url in model.urls if model.urls.count(url) > 1), None):
+            raise ModelError(f"url: {repeated!r} is given twice; raise `concurrency` to ask more of one server")
         return
     folder = Path(model.model).expanduser()
     if not folder.is_dir():
@@ -142,57 +158,67 @@ def identity(model: Model) -> dict[str, object]:
     return folder_identity(folder)
 
 
-@dataclass(frozen=True)
-class RunningServer:
-    """Where a model answers."""
-
-    url: str
-    """Base for requests, such as http://127.0.0.1:41873/v1."""
-    name: str
-    """What requests give as `model`."""
-    max_model_len: int | None
-    """Tokens of prompt and answer together; None where the server does not say."""
-    engine: dict[str, str | None]
-    """`engine`, `version` and `dtype`, for the record beside each row; None where the server does not say."""
-    process: Supervised | None = None
-    """The server's processes, when it was started here."""
-
-    @property
-    def started_here(self) -> bool:
-        """Whether it ends with the run."""
-        return self.process is not None
-
-    def ensure_alive(self) -> None:
-        """ServerError, with the end of the log, when a server started here has exited."""
-        if self.process is not None:
-            self.process.ensure_alive()
-
-
 @contextmanager
-def serve(model: Model, *, log: Path, progress: Callable[[str], None] | None = None) -> Iterator[RunningServer]:
-    """The model's server for the length of a `with` block; one started here has left no process when the block ends.
+def serve(
+    model: Model, *, log: Path, progress: Callable[[str], None] | None = None
+) -> Iterator[tuple[RunningServer, ...]]:
+    """The model's servers for the length of a `with` block; one started here has left no process when the block ends.
 
-    `log` takes the output of a server started here. `progress` gets a few words when one starts and when it is ready.
-    ModelError: the settings, or the name or key that a given server wants. ServerError: it does not start or answer.
+    One for a model that is started here, else one for each URL. Those that do not answer are marked as such, as long as
+    one does. `log` takes the output of a server started here. `progress` gets a few words when one starts and when it is
+    ready, when it is restarted, and when a given one does not answer.
+    ModelError: the settings, or the name or key that a given server wants. ServerError: none starts or answers.
     """
     check(model)
-    if model.url is not None:
-        yield _reach(model, model.url.rstrip("/"))
-        return
     say = progress or (lambda _: None)
+    if model.urls:
+        yield _given(model, say)
+        return
     port = _free_port()
     root, name = f"http://{HOST}:{port}", served_name(model)
     # The commit of the identity is the one that is loaded, also when the branch moves on.
     commit = None if Path(model.model).expanduser().is_dir() else hub_commit(model.model, model.revision)
     source = model.model if commit else str(Path(model.model).expanduser())
-    command = vllm_command(model.serve, model=source, commit=commit, name=name, port=port)
+    key = api_key(model)
+    started = Started(
+        name,
+        lambda: vllm_command(model.serve, model=source, commit=commit, name=name, port=port),
+        env=vllm_environment(key),
+        log=log,
+        health=f"{root}/health",
+        timeout=model.serve.start_timeout,
+        say=say,
+    )
     say(f"starting {name}")
     began = time.monotonic()
-    with supervised(command, env=vllm_environment(api_key(model)), log=log) as process:
-        process.wait_for(f"{root}/health", timeout=model.serve.start_timeout)
-        server = _reach(model, f"{root}/v1", process)
+    try:
+        started.start()
+        server = reach(f"{root}/v1", name, key, model.api_key_env, started)
         say(f"ready after {time.monotonic() - began:.0f} s")
-        yield server
+        yield (server,)
+    finally:
+        started.stop()
+
+
+def _given(model: Model, say: Callable[[str], None]) -> tuple[RunningServer, ...]:
+    """The servers at the model's URLs, asked at the same time."""
+    key, name = api_key(model), served_name(model)
+
+    def ask(url: str) -> RunningServer | ServerError:
+        try:
+            return reach(url, name, key, model.api_key_env)
+        except ServerError as error:
+            return error
+
+    with ThreadPoolExecutor(min(len(model.urls), 32)) as pool:
+        answers = dict(zip(model.urls, pool.map(ask, model.urls), strict=True))
+    silent = {url: answer for url, answer in answers.items() if isinstance(answer, ServerError)}
+    if len(silent) == len(answers):
+        raise next(iter(silent.values()))
+    for url, error in silent.items():
+        say(f"{error}; going on with the others until it does")
+        answers[url] = RunningServer(url, name, None, UNKNOWN, reached=False)
+    return tuple(answer for answer in answers.values() if isinstance(answer, RunningServer))
 
 
 def served_name(model: Model) -> str:
@@ -218,59 +244,3 @@ def _free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _reach(model: Model, url: str, process: Supervised | None = None) -> RunningServer:
-    """Asks the server at `url` what it serves, for up to `URL_PATIENCE` seconds."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-
-    name, key = served_name(model), api_key(model)
-    deadline = time.monotonic() + URL_PATIENCE
-    while True:
-        try:
-            served = {str(entry["id"]): entry for entry in _get_json(f"{url}/models", key)["data"]}
-            break
-        except HTTPError as error:
-            trouble = f"HTTP {error.code}"
-            if error.code in (401, 403):
-                held = f"the key in {model.api_key_env}" if key else "a request without a key; set `api_key_env`"
-                raise ModelError(f"url: {url} refuses {held}: {trouble}") from None
-        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-            trouble = str(error) or type(error).__name__
-        if time.monotonic() > deadline:
-            raise ServerError(
-                f"{url}/models does not answer as an OpenAI-compatible server does ({trouble}), tried for "
-                f"{URL_PATIENCE:g} s. Check that the server runs, that host and port can be reached from here, and "
-                "that `url` is its base (it usually ends in /v1)"
-            )
-        time.sleep(1)
-    if name not in served:
-        raise ModelError(f"model: {url} does not serve {name!r}; it serves {', '.join(sorted(served)) or 'nothing'}")
-    entry = served[name]
-    engine = entry.get("owned_by") if entry.get("owned_by") in ("vllm", "sglang") else None
-    try:
-        version = str(_get_json(f"{url.removesuffix('/v1')}/version", key)["version"])
-    except (OSError, HTTPException, ValueError, LookupError, TypeError):
-        version = None  # not every engine says
-    # vLLM says its dtype only in its log.
-    dtype = re.search(r"\bdtype=torch\.(\w+)", process.output()) if process else None
-    return RunningServer(
-        url=url,
-        name=name,
-        max_model_len=length if isinstance(length := entry.get("max_model_len"), int) and length > 0 else None,
-        engine={"engine": engine, "version": version, "dtype": dtype[1] if dtype else None},
-        process=process,
-    )
-
-
-def _get_json(url: str, key: str | None) -> Any:
-    import urllib.request
-
-    request = urllib.request.Request(url)
-    if key is not None:
-        request.add_unredirected_header("Authorization", f"Bearer {key}")  # never to where a redirect leads
-    local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # where no proxy leads
-    proxies = [urllib.request.ProxyHandler({})] if local else []
-    with urllib.request.build_opener(*proxies).open(request, timeout=5) as answer:
-        return json.load(answer)

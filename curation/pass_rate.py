@@ -1,213 +1,84 @@
-"""How often a model solves each problem: n samples, graded; and the view over them that rules read.
+"""How often a model solves each problem: up to n samples, graded; and the view over them that rules read.
 
-The columns are a view over rollouts and verdicts, never stored: raising n or max_tokens, or a new grader, changes what
-is missing, not what is there.
+Sampling of a problem stops once every rule over its counts has a value (`settle: early`), so the columns speak of the
+samples that count: those of the shortest settling prefix of sample indexes, whatever order they arrived in.
 
-    passes, fails   verdicts correct and wrong among samples 0 .. n-1; a sample cut off at max_tokens counts as a failure
+    drawn           samples in the store, below n
+    used            samples that count: those before index `used`
+    passes, fails   verdicts correct and wrong among these; a sample that was cut off fails, unless `cut_off: unknown`
     errors          samples whose grader failed: unknown, neither passes nor fails
     truncated       samples cut off at max_tokens
-    drawn, used     samples drawn, and those that count
-    pass_rate       passes / (passes + fails) of the samples used; NULL when there are none
-    pass_rate_low, pass_rate_high   90 % interval (Clopper and Pearson, Biometrika 26, 1934)
+    pass_rate       passes / (passes + fails); NULL when there are none. Leans by up to .06 to what settles soon
+                    (estimates.bias), so it is for looking at one problem
+    pass_rate_unbiased   right on average over problems, for means and totals; of one problem it may be far off
+    pass_rate_low, pass_rate_high   90 % interval of the rate that holds in spite of the early stop (estimates.interval)
 
 In a rule, `passes`, `fails` and `pass_rate` speak of all n samples (rules.py).
 """
 
-import functools
-import math
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import Field
 
-from curation.annotate import Annotator, HowItRuns, Work, count
-from curation.client import Client
+from curation.annotate import Work
 from curation.duck import arrow
-from curation.model import RunningServer, api_key, identity
-from curation.rollouts import Rollouts, Sampling
-from curation.sampling import Group, Missing, Sampler, Tally, missing
-from curation.verify.pool import graders
+from curation.estimates import interval, unbiased
+from curation.outcomes import CUT_OFF, ERROR, MISSING, Outcomes
+from curation.sampled import Sampled
+from curation.settling import never
+from curation.standing import Group
 
-LEVEL = 0.9
-CUT_OFF_WARNING = 0.1
-COUNTS: tuple[str, ...] = ("passes", "fails", "errors", "truncated", "drawn", "used")
-NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
+COUNTS = ("passes", "fails", "errors", "truncated", "drawn", "used")
+RATES = ("pass_rate", "pass_rate_unbiased", "pass_rate_low", "pass_rate_high")
 
 
-class PassRate(Annotator, Sampling):
-    """Samples a model n times a problem and counts what the verifier accepts."""
+class PassRate(Sampled):
+    """Samples a model up to n times a problem and counts what the verifier accepts."""
 
     NAME: ClassVar[str] = "pass_rate"
     COLUMNS: ClassVar[pa.Schema] = pa.schema(
-        [(name, pa.int64()) for name in COUNTS]
-        + [(name, pa.float64()) for name in ("pass_rate", "pass_rate_low", "pass_rate_high")]
+        [(name, pa.int64()) for name in COUNTS] + [(name, pa.float64()) for name in RATES]
     )
-    UNIT: ClassVar[str] = "samples"
 
-    model: str
-    """Which of the recipe's models is sampled."""
-    n: int = Field(gt=0, le=1024)
-    """Samples a problem."""
-    max_tokens: int = Field(gt=0, lt=1 << 31)
-    """Length at which a sample is cut off: the one that RL will use."""
-    prompt: dict[str, Any] = Field(default={})
-    """How prompts differ from the model's `prompt`, key by key."""
-    patience: Annotated[float, HowItRuns()] = Field(default=120.0, gt=0)
-    """Seconds without any reply after which the server counts as gone."""
-
-    def sampling(self) -> Sampling:
-        return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
-
-    def rollouts(self, work: Work, sources: list[str]) -> dict[str, Rollouts]:
-        """Which rollouts are those of this annotator, by source."""
-        model = work.models[self.model]
-        known = identity(model)
-        if known.get("unpinned"):
-            work.store.warn(
-                f"model {self.model!r}: what {model.url} serves is not pinned; its samples are kept apart from pinned "
-                "ones. Give models." + self.model + ".revision to say which weights it serves"
-            )
-        prompts = {source: model.prompt.merged(self.prompt | dict(work.prompts.get(source, {}))) for source in sources}
-        return {source: Rollouts(work.store, known, prompt, self.sampling()) for source, prompt in prompts.items()}
-
-    def groups(self, work: Work) -> list[Group]:
-        """The wanted problems, by the rollouts they belong to: sources with the same prompt share a group."""
-        wanted = "problems semi join wanted using (id)"
-        table = arrow(work.con, f"select {', '.join(NEEDED)}, source from {wanted} where verifier is not null")
-        by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
-        for source, rollouts in self.rollouts(work, table["source"].unique().to_pylist()).items():
-            by_hash.setdefault(rollouts.hash, (rollouts, []))[1].append(source)
-        return [
-            Group(rollouts, table.filter(pc.is_in(table["source"], pa.array(sources))).select(NEEDED))
-            for rollouts, sources in by_hash.values()
-        ]
+    settle: Literal["early", "never"] = "early"
+    """`early` stops sampling a problem once every rule over its counts has a value, `never` draws all n."""
 
     def measure(self, work: Work, name: str) -> pa.Table:
-        groups = self.groups(work)
-        lacking = missing(work.con, groups, self.n, self.max_tokens)
-        if lacking.samples or lacking.verdicts:
-            _report(work, name, self._draw(work, name, groups, lacking))
-            for group in groups:
-                work.store.merge(group.rollouts.folder)
-                work.store.merge(group.rollouts.verdict_folder)
-        else:
-            work.progress.line(f"{name}: nothing is missing, nothing is sampled")
-        table = self._view(work, groups)
-        cut_off, drawn = (pc.sum(table[column]).as_py() or 0 for column in ("truncated", "drawn"))
-        if cut_off > CUT_OFF_WARNING * drawn:
-            work.store.warn(
-                f"{name}: {cut_off / drawn:.0%} of the samples were cut off at max_tokens={self.max_tokens} and count as "
-                "failures; raise it if RL will use a larger one (cut-off samples are continued, not drawn again)"
-            )
-        ungradable = count(work.con, "problems semi join wanted using (id) where verifier is null")
-        if ungradable:
-            work.store.warn(
-                f"{name}: {ungradable} problems name no verifier and are not sampled; their pass rate stays unknown. "
-                "Give their source a `verifier`"
-            )
+        groups = self.groups(work, self.patterns(work))
+        outcomes = self.draw(work, name, groups)
+        table = self._view(work, groups, outcomes)
+        self.warn_of_cut_off(work, name, *(sum(table[column].to_pylist()) for column in ("truncated", "drawn")))
         return table
 
-    def _draw(self, work: Work, name: str, groups: list[Group], lacking: Missing) -> Tally:
-        model = work.models[self.model]
-        server = work.server(model) if lacking.samples else _NO_SERVER
-        client = Client(server, api_key(model), model.concurrency, self.patience)
-        with work.progress.step(name, lacking.samples + lacking.verdicts, self.UNIT) as step:
-            return Sampler(work.con, client, graders(), groups, self.max_tokens, step).run(lacking)
+    def patterns(self, work: Work) -> str:
+        """SQL with id and pattern of the wanted problems."""
+        if self.settle == "never" or work.patterns is None:
+            return f"(select id, '{never(self.n)}' as pattern from wanted)"
+        work.con.register("patterns", work.patterns)
+        return "patterns"
 
-    def _view(self, work: Work, groups: list[Group]) -> pa.Table:
+    def _view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         """`id` and COLUMNS for every wanted problem; zeros where nothing was drawn."""
-        counts = [_COUNTS.empty_table()]
-        for group in groups:
-            work.con.register("asked", group.problems.select(["id", "verifier"]))
-            counts.append(
-                arrow(
-                    work.con,
-                    f"""select problem_id as id,
-                        count(*) filter (outcome = 'correct' and not cut_off) as passes,
-                        count(*) filter (outcome = 'wrong' or cut_off) as fails,
-                        count(*) filter (outcome = 'error' and not cut_off) as errors,
-                        count(*) filter (cut_off) as truncated,
-                        count(*) as drawn,
-                        passes + fails as used
-                    from {group.rollouts.graded(self.n, self.max_tokens, "asked")} where not short
-                    group by problem_id""",
-                )
+        ids = [problem_id for group in groups for problem_id in group.problems["id"].to_pylist()]
+        columns: dict[str, list[float | None]] = {name: [] for name in (*COUNTS, *RATES)}
+        for problem in range(outcomes.problems):
+            used, passes, fails = outcomes.prefix(problem)
+            pattern = outcomes.settling(problem).pattern
+            values = (
+                passes,
+                fails,
+                outcomes.code(ERROR, problem, used),
+                outcomes.code(CUT_OFF, problem, used),
+                outcomes.n - outcomes.code(MISSING, problem, outcomes.n),
+                used,
+                passes / (passes + fails) if passes + fails else None,
+                unbiased(pattern, passes, fails),
+                *interval(pattern, passes, fails),
             )
-            work.con.unregister("asked")
-        counted = pa.concat_tables(counts)
-        pairs = counted.group_by(["passes", "used"]).aggregate([]).to_pylist()
-        intervals = [dict(zip(_INTERVALS.names, (*pair.values(), *interval(**pair)), strict=True)) for pair in pairs]
-        work.con.register("counted", counted)
-        work.con.register("intervals", pa.Table.from_pylist(intervals, schema=_INTERVALS))
-        table = arrow(
-            work.con,
-            f"""select id, {", ".join(f"coalesce({name}, 0) as {name}" for name in COUNTS)},
-                passes / nullif(used, 0) as pass_rate, pass_rate_low, pass_rate_high
-            from wanted left join counted using (id) left join intervals using (passes, used)""",
-        )
-        work.con.unregister("counted")
-        work.con.unregister("intervals")
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+        work.con.register("viewed", pa.table({"id": pa.array(ids, pa.string()), **columns}, schema=self.table_schema()))
+        counts = ", ".join(f"coalesce({name}, 0) as {name}" for name in COUNTS)
+        table = arrow(work.con, f"select id, {counts}, {', '.join(RATES)} from wanted left join viewed using (id)")
+        work.con.unregister("viewed")
         return table.cast(self.table_schema())
-
-
-_COUNTS = pa.schema([("id", pa.string()), *((name, pa.int64()) for name in COUNTS)])
-_INTERVALS = pa.schema(
-    [
-        ("passes", pa.int64()),
-        ("used", pa.int64()),
-        ("pass_rate_low", pa.float64()),
-        ("pass_rate_high", pa.float64()),
-    ]
-)
-
-_NO_SERVER = RunningServer(url="", name="", max_model_len=None, engine={})
-"""For a run that only grades."""
-
-
-def _report(work: Work, name: str, tally: Tally) -> None:
-    work.drawn[name] = {
-        "drawn": tally.drawn,
-        "continued": tally.continued,
-        "tokens": tally.tokens,
-        "prompt_tokens": tally.prompt_tokens,
-    }
-    if tally.refused:
-        problem_id, reason = next(iter(tally.refused.items()))
-        work.store.warn(
-            f"{name}: the server refused {len(tally.refused)} problems, whose pass rate stays unknown; "
-            f"the first is {problem_id}: {reason}"
-        )
-
-
-@functools.cache
-def interval(passes: int, used: int) -> tuple[float | None, float | None]:
-    """The central 90 % interval of a pass rate: the rates that neither one-sided exact test rejects at 5 %.
-
-    (None, None) when nothing was used.
-    """
-    if not used:
-        return None, None
-    return _lowest(passes, used), 1 - _lowest(used - passes, used)
-
-
-def _lowest(passes: int, used: int) -> float:
-    """The smallest rate at which so many passes or more are not too many to believe; by halving."""
-    if not passes:
-        return 0.0
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _at_least(passes, used, middle) > (1 - LEVEL) / 2 else (middle, high)
-    return (low + high) / 2
-
-
-def _at_least(passes: int, used: int, rate: float) -> float:
-    """The chance of so many passes or more: the upper tail of the binomial distribution, term by term."""
-    ways = math.lgamma(used + 1) - math.lgamma(passes + 1) - math.lgamma(used - passes + 1)
-    term = math.exp(ways + passes * math.log(rate) + (used - passes) * math.log1p(-rate))
-    total = 0.0
-    for k in range(passes, used + 1):
-        total += term
-        term *= (used - k) / (k + 1) * rate / (1 - rate)
-    return total

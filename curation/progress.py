@@ -25,7 +25,7 @@ class Step:
 
     def __init__(self, progress: "Progress", name: str, total: int | None, unit: str) -> None:
         self.progress, self.name, self.total, self.unit = progress, name, total, unit
-        self.done = 0
+        self.done, self.about = 0, ""
         self.also: Counter[str] = Counter()
         self.started = self.shown = time.monotonic()
 
@@ -38,10 +38,14 @@ class Step:
             self.shown = now
             self.progress.show(self)
 
+    def expect(self, total: int) -> None:
+        """Says anew how much there is to do, where that shows only as it is done."""
+        self.total, self.about = total, "~"
+
     def line(self, end: bool = False) -> str:
         """Done of total, rates, and the time left (or taken, at the end)."""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        of = f"/{self.total:,}" if self.total is not None else ""
+        of = f"/{self.about}{self.total:,}" if self.total is not None and not (end and self.about) else ""
         parts = [f"{self.done:,}{of} {self.unit}", f"{self.done / seconds:,.0f} {self.unit}/s"]
         parts += [f"{count / seconds:,.0f} {name}/s" for name, count in self.also.items()]
         if end:
@@ -79,7 +83,7 @@ class Progress:
 
     def show(self, step: Step) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step.done, told=step.line())
+            self._bar.update(self._bar.task_ids[0], completed=step.done, total=step.total, told=step.line())
         else:
             self.line(f"{step.name:<12} {step.line()}")
 

@@ -10,13 +10,19 @@ Everything here changes what a model answers, so all of it belongs to the settin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 PLACEHOLDER = "{prompt}"
 Message = dict[str, str]
+EMPTY_THINK = "<think>\n\n</think>\n\n"
+"""What a template puts before an answer without thinking; as a `prefill` it keeps any model from it."""
+OPENED = re.compile(r"<think>\s*\Z")
+"""The end of a prompt whose template opens the thinking."""
 
 
 class Shot(BaseModel):
@@ -49,6 +55,8 @@ class Prompt(BaseModel):
     """Strings that end an answer; they are not part of it."""
     chat_template_kwargs: dict[str, Any] = {}
     """Arguments of the model's chat template, such as `enable_thinking: false`."""
+    prefill: str = ""
+    """The beginning of the answer, put in the model's mouth; it is no part of what is stored as its answer."""
 
     @field_validator("template")
     @classmethod
@@ -82,6 +90,14 @@ class Prompt(BaseModel):
             chat.append({"role": "user", "content": self._fill(shot.prompt)})
             chat.append({"role": "assistant", "content": shot.answer})
         return [*chat, *turns, {"role": "user", "content": self._fill(prompt)}]
+
+    def prefill_after(self, shown: str) -> str:
+        """What of the prefill is put behind a prompt that ends in `shown`: a think block is not opened twice."""
+        opened = OPENED.search(shown)
+        if opened is None or not self.prefill.startswith("<think>"):
+            return self.prefill
+        shared = takewhile(lambda pair: pair[0] == pair[1], zip(opened[0], self.prefill, strict=False))
+        return self.prefill[sum(1 for _ in shared) :]
 
     def _fill(self, prompt: str) -> str:
         # Not str.format: problems and templates are full of braces.

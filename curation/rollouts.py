@@ -28,10 +28,11 @@ ROLLOUTS = pa.schema(
         pa.field("text", pa.string(), nullable=False),
         pa.field("reasoning", pa.string()),
         pa.field("token_ids", pa.list_(pa.int32())),
-        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32()),
         pa.field("prompt_tokens", pa.int32()),
         pa.field("finish_reason", pa.string(), nullable=False),
         pa.field("max_tokens", pa.int32(), nullable=False),
+        pa.field("budget_hit", pa.bool_()),
         pa.field("continues", pa.string()),
         pa.field("engine", pa.string()),
         pa.field("engine_version", pa.string()),
@@ -40,7 +41,8 @@ ROLLOUTS = pa.schema(
     ]
 )
 """`text` is what follows the prompt (what the server parsed off as thinking is in `reasoning`), `tokens` its length with
-thinking, `finish_reason` is stop or length, `continues` the cut-off rollout that this one carries on."""
+thinking, `finish_reason` is stop or length, `budget_hit` whether the thinking was ended at its budget (NULL without one),
+`continues` the cut-off rollout that this one carries on."""
 
 VERDICTS = pa.schema(
     [
@@ -56,7 +58,7 @@ VERDICTS = pa.schema(
 
 
 class Sampling(BaseModel):
-    """Sampling parameters. All of them are sent with every request: a server's own defaults never count."""
+    """Sampling parameters. They are sent with every request: a server's own defaults never count."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -74,6 +76,12 @@ class Sampling(BaseModel):
     """Above 0, tokens seen in the answer become less likely."""
     frequency_penalty: float = 0.0
     """Above 0, tokens become less likely each time they are seen in the answer."""
+    thinking_budget: int | None = Field(default=None, gt=0)
+    """Tokens after which thinking that is still open is ended by a sentence, for the model to answer; by default never."""
+
+    def sent(self) -> dict[str, Any]:
+        """What of it a request carries; the budget is kept by whoever asks (continuing.py)."""
+        return self.model_dump(exclude={"thinking_budget"})
 
 
 @dataclass(frozen=True)

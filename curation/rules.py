@@ -20,7 +20,7 @@ taken in order of preference (gold accepted, order of sources, longer answer, id
 equals comes before it. A cluster never vanishes because its favourite fell to another rule.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ import duckdb
 import pyarrow as pa
 
 from curation import problem, sql
-from curation.duck import literal, quoted
+from curation.duck import arrow, literal, quoted
 
 DUPLICATE = pa.field("duplicate", pa.bool_())
 OUTCOME_PREFIX = "rule_"
@@ -224,7 +224,45 @@ class Decisions:
             alive += f" and {column} = 'pass'"
         return rows
 
+    def patterns(self, annotator: Measured, rules: Iterable[Rule]) -> pa.Table | None:
+        """When sampling may stop: `id` and `pattern` of the rows in `wanted`, for an annotator that is measured next.
+
+        A pattern has a character for every number of passes among all n samples, equal ones where every rule over
+        these counts has the same value (settling.py). None when all n samples have to be drawn: no rule reads the
+        counts, or one that does also reads what is not known yet (a later annotator's columns, `duplicate`) or what
+        describes the samples drawn (`truncated`, the interval).
+        """
+        counts = annotator.counts()
+        known = self._columns() | counts.keys()
+        over = [rule for rule in rules if annotator.key in rule.reads]
+        if not counts or not over or any(rule.uses_duplicate or not sql.columns_of(rule.expression) <= known for rule in over):
+            return None
+        columns, joins = [], []
+        for number, rule in enumerate(over):
+            names = sql.columns_of(rule.expression)
+            if names <= counts.keys():
+                one = self._pattern(annotator, rule, "(select 0 as id)")
+                columns.append(literal(self.con.execute(one).fetchall()[0][1]))
+            else:
+                rows = f"(from {self._every_way(names)} semi join wanted using (id))"
+                joins.append(f" join ({self._pattern(annotator, rule, rows)}) as p{number} using (id)")
+                columns.append(f"p{number}.pattern")
+        named = ", ".join(f"{column} as c{number}" for number, column in enumerate(columns))
+        found = arrow(self.con, f"select id, {named} from wanted{''.join(joins)}")
+        return pa.table({"id": found["id"], "pattern": _together([column.to_pylist() for column in found.columns[1:]])})
+
     # ---- how
+
+    def _pattern(self, annotator: Measured, rule: Rule, rows: str) -> str:
+        """SQL giving id and the rule's values for 0 to n passes: T, F, or N where it has none."""
+        k = quoted(f"{annotator.prefix}__k")
+        counts = ", ".join(f"{value} as {quoted(name)}" for name, value in annotator.counts().items())
+        return f"""select id, string_agg(value, '' order by {k}) as pattern from (
+                select id, {k}, case when count(value) < count(*) then 'N' when bool_and(value) then 'T'
+                                     when not bool_or(value) then 'F' else 'N' end as value
+                from (select id, {k}, {_tried(rule)} as value from (
+                    select *, {counts} from (select *, unnest(range({annotator.samples} + 1)) as {k} from {rows})))
+                group by id, {k}) group by id"""
 
     def _columns(self) -> set[str]:
         return {column.lower() for column in schema_after(self.measured).names}
@@ -258,15 +296,21 @@ class Decisions:
             # Not decided for a row that a rule above dropped, and open where it waits for one that may yet stay.
             conditions.append(f"{DUPLICATE.name} is not null")
         if self.frozen:
-            drawn = [(quoted(f"{a.prefix}drawn"), a) for a in self.measured if a.key in rule.reads and a.counts()]
-            conditions += [f"{column} >= {annotator.samples}" for column, annotator in drawn]
+            used = [(quoted(f"{a.prefix}used"), a) for a in self.measured if a.key in rule.reads and a.counts()]
+            conditions += [f"{column} >= {annotator.samples}" for column, annotator in used]
         return " and ".join(conditions) or "true"
 
     def _value(self, rule: Rule) -> str:
         """SQL giving id and the rule's value, NULL where it is not the same for every way the missing samples may go."""
-        names = sql.columns_of(rule.expression)
-        # A value that cannot be computed for a row (a cast of odd text) is unknown for that row, no reason to stop.
-        expression = f"try((\n{rule.expression}\n))"
+        relation = self._every_way(sql.columns_of(rule.expression))
+        if relation == "frame":
+            return f"select id, {_tried(rule)} as value from frame"
+        return f"""select id, case when count(value) < count(*) then null
+                               when bool_and(value) then true when not bool_or(value) then false end as value
+                   from (select id, {_tried(rule)} as value from {relation}) group by id"""
+
+    def _every_way(self, names: Set[str]) -> str:
+        """SQL for the frame, where counts are among these names with a row for every way the missing samples may go."""
         relation = "frame"
         for annotator in self.measured:
             counts = annotator.counts()
@@ -276,11 +320,7 @@ class Decisions:
             ways = f"range(coalesce({p}, 0)::bigint, {annotator.samples} - coalesce({f}, 0)::bigint + 1)"
             replaced = ", ".join(f"{value} as {quoted(name)}" for name, value in counts.items())
             relation = f"(select * replace ({replaced}) from (select *, unnest({ways}) as {k} from {relation}))"
-        if relation == "frame":
-            return f"select id, {expression} as value from frame"
-        return f"""select id, case when count(value) < count(*) then null
-                               when bool_and(value) then true when not bool_or(value) then false end as value
-                   from (select id, {expression} as value from {relation}) group by id"""
+        return relation
 
     def _decide_duplicates(self) -> None:
         columns = self._columns()
@@ -297,3 +337,20 @@ class Decisions:
         )
         self._duplicates = True
         self._view()
+
+
+def _tried(rule: Rule) -> str:
+    """SQL for a rule's value: what cannot be computed for a row (a cast of odd text) is unknown for it, no reason to stop."""
+    return f"try((\n{rule.expression}\n))"
+
+
+def _together(rules: list[list[str]]) -> pa.Array:
+    """The patterns of several rules, row by row, as one: characters are equal where those of every rule are."""
+    known: dict[tuple[str, ...], str] = {}
+    for row in zip(*rules, strict=True):
+        if row not in known:
+            classes: dict[tuple[str, ...], str] = {}
+            known[row] = "".join(
+                classes.setdefault(values, chr(65 + len(classes))) for values in zip(*row, strict=True)
+            )
+    return pa.array([known[row] for row in zip(*rules, strict=True)], pa.string())

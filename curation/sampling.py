@@ -1,19 +1,24 @@
-"""Drawing rollouts: whatever is missing, verified as it arrives, committed every few seconds.
+"""Drawing rollouts: the fewest that settle every problem, verified as they arrive, committed every few seconds.
 
-One asyncio loop keeps the server full. Samples are asked for breadth first (the first sample of every problem before the
-second of any), so a run that is stopped knows a little about all problems rather than all about a few. Three kinds of
-work lead to the same rows:
+One asyncio loop keeps the servers full; `outcomes.py` says which sample is drawn next. Three kinds of work lead to the
+same rows:
     draw      a sample index that the store does not have
     continue  a sample cut off at a smaller max_tokens goes on from its stored token ids
     grade     a rollout without a verdict (a kill between the two, or a new grader)
 
-Nothing that failed is stored as a result: after a server error the index stays missing and the next run draws it. What
-has to be done is a table of numbers; texts are in memory only while they are asked about or wait for the next commit.
+As soon as a problem is settled, what is still in flight of it is aborted. Nothing that failed is stored as a result: after
+a server error the index stays missing and the next run draws it. Of a problem a run holds a byte a sample; texts are in
+memory only while they are asked about or wait for the next commit.
 """
 
 import asyncio
+import contextlib
+import functools
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -24,29 +29,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import annotate
+from curation.budget import Budget, BudgetSpent, Price
 from curation.client import Client, Completion, NotServed, Refused, SamplingError
-from curation.duck import arrow, batches
+from curation.duck import arrow
+from curation.grading import verdict_row
+from curation.outcomes import ASKED, CUT_OFF, ERROR, FAIL, MISSING, PASS
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
-from curation.verify import version
+from curation.standing import Group, Standing
+from curation.verify import Verdict
 from curation.verify.pool import GraderPool, Job
 
-__all__ = ["Group", "Missing", "Sampler", "SamplingError", "Tally", "missing"]
+__all__ = ["Sampler", "SamplingError", "Tally"]
 
-# The client never waits for more verdicts than this: graders that are slower than the server slow it down.
+# No sample is drawn while so many wait for their verdicts: graders that are slower than the server slow it down.
 VERDICTS_IN_FLIGHT = 2048
 BATCH = 1024
 REFUSED_IN_A_ROW = 20
 """So many problems refused without an answer between them are no matter of the problems."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Problems that share a prompt, and so a set of rollouts."""
-
-    rollouts: Rollouts
-    problems: pa.Table
-    """Columns id, prompt, messages, answer, verifier, verifier_args."""
+CODES = {"correct": PASS, "wrong": FAIL, "error": ERROR}
 
 
 @dataclass
@@ -56,6 +57,8 @@ class Tally:
     drawn: int = 0
     continued: int = 0
     graded: int = 0
+    aborted: int = 0
+    """Requests given up in flight, as their problem was settled."""
     tokens: int = 0
     """New ones: of a continued sample what was added."""
     prompt_tokens: int = 0
@@ -63,76 +66,21 @@ class Tally:
     """Why the server refused a problem, by its id: nothing more is asked about it in this run."""
 
 
-@dataclass(frozen=True)
-class Missing:
-    """What the store lacks. `group` counts the groups, `problem` is a row of the group's problems."""
-
-    draws: pa.Table
-    """Breadth first: group, problem, sample_index, rollout (the one to continue, else NULL)."""
-    ungraded: pa.Table
-    """group, problem, rollout, filename."""
-
-    @property
-    def samples(self) -> int:
-        return int(self.draws.num_rows)
-
-    @property
-    def verdicts(self) -> int:
-        return int(self.ungraded.num_rows)
-
-
-def missing(con: duckdb.DuckDBPyConnection, groups: Sequence[Group], n: int, max_tokens: int) -> Missing:
-    """What has to be drawn, continued and graded for n samples of every problem."""
-    draws, ungraded = [_DRAWS.empty_table()], [_UNGRADED.empty_table()]
-    for number, group in enumerate(groups):
-        count = np.arange(group.problems.num_rows, dtype=np.int32)
-        con.register("numbered", group.problems.select(["id", "verifier"]).append_column("problem", pa.array(count)))
-        draws.append(
-            arrow(
-                con,
-                f"""select {number}::int as group, problem, k::int as sample_index, rollout
-                from numbered cross join (select unnest(range({n})) as k)
-                left join {group.rollouts.chosen(n, max_tokens, "numbered")} as have
-                    on have.problem_id = numbered.id and have.sample_index = k
-                where rollout is null or short
-                order by k, problem""",
-            )
-        )
-        ungraded.append(
-            arrow(
-                con,
-                f"""select {number}::int as group, problem, rollout, filename
-                from {group.rollouts.graded(n, max_tokens, "numbered")} as graded
-                join numbered on numbered.id = graded.problem_id
-                where outcome is null and not cut_off and not short and verifier is not null
-                order by sample_index, problem""",
-            )
-        )
-        con.unregister("numbered")
-    # Sorting is stable: problems keep their order within a sample index.
-    return Missing(pa.concat_tables(draws).sort_by("sample_index"), pa.concat_tables(ungraded))
-
-
-_DRAWS = pa.schema(
-    [("group", pa.int32()), ("problem", pa.int32()), ("sample_index", pa.int32()), ("rollout", pa.string())]
-)
 _STORED = pa.schema([ROLLOUTS.field(name) for name in ("rollout", "text", "reasoning", "token_ids")])
-_UNGRADED = pa.schema(
-    [("group", pa.int32()), ("problem", pa.int32()), ("rollout", pa.string()), ("filename", pa.string())]
-)
 
 
-class _Draw(NamedTuple):
-    """One sample to draw, or to continue."""
+class _Graded(NamedTuple):
+    """A completion that waits for its verdict."""
 
+    place: int
     group: int
-    problem: dict[str, Any]
-    sample_index: int
-    stored: dict[str, Any] | None
+    problem_id: str
+    rollout: str
+    verifier: str
 
 
 class Sampler:
-    """Draws and grades for some groups of problems with one server."""
+    """Draws and grades for some groups of problems with one client."""
 
     def __init__(
         self,
@@ -140,25 +88,44 @@ class Sampler:
         client: Client,
         graders: GraderPool,
         groups: Sequence[Group],
+        known: Standing,
         max_tokens: int,
         step: Step,
+        budget: Budget | None = None,
+        price: Price | None = None,
     ) -> None:
         self.con, self.client, self.graders, self.groups = con, client, graders, groups
-        self.max_tokens, self.step = max_tokens, step
+        self.known, self.outcomes = known, known.outcomes
+        self.max_tokens, self.step, self.budget, self.price = max_tokens, step, budget, price
         self.tally = Tally()
         self._rows: list[list[dict[str, Any]]] = [[] for _ in groups]
         self._verdicts: list[list[dict[str, Any]]] = [[] for _ in groups]
-        self._room = asyncio.Semaphore(VERDICTS_IN_FLIGHT)
-        self._taking = asyncio.Lock()
+        self._tables = [group.problems.combine_chunks() for group in groups]
+        ends = np.cumsum([table.num_rows for table in self._tables])
+        self._group = array("H", np.searchsorted(ends, np.arange(ends[-1] if len(ends) else 0), "right").tolist())
+        self._first = [0, *ends.tolist()]
+        self._flying: dict[int, asyncio.Task[None]] = {}
+        """Requests that may be aborted, by place."""
+        self._busy = self._grading = 0
+        """Slots taken, and completions that wait for their verdict."""
+        self._stored: dict[str, dict[str, Any]] = {}
+        """Cut-off rollouts that are about to go on."""
+        self._fetching = asyncio.Lock()
+        self._arrived: deque[tuple[_Graded, Future[Verdict]]] = deque()
+        self._called = False
         self._refused_in_a_row = 0
+        self._spent = False
+        self._left = sum(map(self.outcomes.left, range(self.outcomes.problems)))
+        """Samples that are still to come, as far as can be told."""
 
-    def run(self, work: Missing) -> Tally:
-        """Does the work. Raises SamplingError when the server cannot be reached or answers no problem at all."""
+    def run(self) -> Tally:
+        """Does the work. Raises SamplingError when no server can be reached or none answers any problem, and
+        BudgetSpent when there is no room for another sample."""
         self._answers_known = any(group.rollouts.store.parts(group.rollouts.folder) for group in self.groups)
         for group in self.groups:
             group.rollouts.declare()
         try:
-            asyncio.run(self._run(work))
+            asyncio.run(self._run())
         except BaseExceptionGroup as errors:
             # The first failure cancelled all other work.
             error: BaseException = errors
@@ -167,20 +134,24 @@ class Sampler:
             raise error from error.__cause__
         if self.tally.refused and not self._answers_known:
             self._give_up()
+        if self._spent:
+            raise BudgetSpent(self._what_is_left())
         return self.tally
 
-    async def _run(self, work: Missing) -> None:
+    async def _run(self) -> None:
         ended = asyncio.Event()
+        self._loop, self._idle, self._heard = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._room = asyncio.Semaphore(VERDICTS_IN_FLIGHT)
         try:
             async with self.client, asyncio.TaskGroup() as commits:
                 commits.create_task(self._commit_regularly(ended))
                 async with asyncio.TaskGroup() as self._tasks:
-                    self._tasks.create_task(self._grade_stored(work.ungraded))
-                    if work.samples:
-                        await self._check_lengths(work.draws)
-                    draws = self._draws(work.draws)
-                    for _ in range(min(self.client.concurrency, work.samples)):
-                        self._tasks.create_task(self._draw_all(draws))
+                    watching = [self._tasks.create_task(task) for task in (self._hear(), self._watch_the_clock())]
+                    await self._check_lengths()
+                    self._fill()
+                    await self._idle.wait()
+                    for task in watching:
+                        task.cancel()
                 ended.set()
         finally:
             # After an error, or Ctrl-C. Else nothing is left here.
@@ -188,44 +159,84 @@ class Sampler:
 
     # ---- drawing
 
-    async def _draws(self, draws: pa.Table) -> AsyncIterator[_Draw]:
-        for batch in draws.to_batches(BATCH):
-            stored = await asyncio.to_thread(self._stored, batch)
-            place = {name: row for row, name in enumerate(stored["rollout"].to_pylist())}
-            for group, problem, sample_index, rollout in zip(*(c.to_pylist() for c in batch.columns), strict=True):
-                part = None if rollout is None else _row(stored, place[rollout])
-                yield _Draw(group, _row(self.groups[group].problems, problem), sample_index, part)
+    def _fill(self) -> None:
+        """Puts requests into the slots that are free."""
+        while self._busy < self.client.slots and not self._spent:
+            if self.budget is not None and not self.budget.room(self.tally.drawn + self.tally.continued, self._busy):
+                self._spent = True
+                break
+            place = self.outcomes.take()
+            if place is None:
+                place = self.outcomes.guess(self._undecided())
+            if place is None:
+                break
+            self._busy += 1
+            self._flying[place] = self._tasks.create_task(self._sample(place))
+        if not self._busy and not self._grading:
+            self._idle.set()
 
-    async def _draw_all(self, draws: AsyncIterator[_Draw]) -> None:
-        while True:
-            async with self._taking:
-                draw = await anext(draws, None)
-            if draw is None:
-                return
-            sample = await self._sample(draw)
-            if sample is None:
-                self.step.advance(1)
-                continue
-            self._rows[draw.group].append(sample)
-            if sample["finish_reason"] != "length" and draw.problem["verifier"] is not None:
-                await self._grade(draw.group, draw.problem, sample["rollout"], sample["text"])
-            self.step.advance(1, tokens=sample["tokens"])
+    def _undecided(self) -> Iterator[int]:
+        """Problems with requests in flight and no completion that waits for its verdict."""
+        flying = Counter(place // self.outcomes.n for place in self._flying)
+        return (p for p, count in flying.items() if self.outcomes.code(ASKED, p, self.outcomes.n) == count)
 
-    async def _sample(self, draw: _Draw) -> dict[str, Any] | None:
+    async def _sample(self, place: int) -> None:
+        problem = place // self.outcomes.n
+        number = self._group[problem]
+        row = _row(self._tables[number], problem - self._first[number])
+        drawn = await self._draw(place, number, row)
+        del self._flying[place]
+        if drawn is None:
+            self.outcomes.close(problem)
+            self.outcomes.codes[place] = MISSING
+        else:
+            self._rows[number].append(drawn)
+            if drawn["finish_reason"] == "length":
+                self._know(place, CUT_OFF)
+            else:
+                await self._grade(place, number, row, drawn["rollout"], drawn["text"])
+            self.step.advance(1, tokens=drawn["tokens"])
+        self._busy -= 1
+        self._fill()
+
+    def _abort(self, place: int) -> None:
+        """Ends a request: its sample is missing again, and its slot free."""
+        self._flying.pop(place).cancel()
+        self.outcomes.codes[place] = MISSING
+        self._busy -= 1
+        self.tally.aborted += 1
+
+    def _know(self, place: int, code: int) -> None:
+        """Puts down an outcome; when it settles the problem, what is still in flight of it is aborted."""
+        outcomes, problem = self.outcomes, place // self.outcomes.n
+        was_left = outcomes.left(problem)
+        outcomes.codes[place] = code
+        if outcomes.is_settled(problem):
+            outcomes.close(problem)
+            for other in range(problem * outcomes.n, (problem + 1) * outcomes.n):
+                if other in self._flying:
+                    self._abort(other)
+        else:
+            outcomes.queue(problem)
+        self._left += outcomes.left(problem) - was_left
+        self.step.expect(self.step.done + round(self._left))
+
+    async def _draw(self, place: int, number: int, problem: dict[str, Any]) -> dict[str, Any] | None:
         """One rollout row; None when the server refuses this problem."""
-        problem, rollouts = draw.problem, self.groups[draw.group].rollouts
         if problem["id"] in self.tally.refused:
             return None
+        rollouts, index = self.groups[number].rollouts, place % self.outcomes.n
         prompt, sampling = rollouts.prompt, rollouts.sampling
         rendered = prompt.render(problem["prompt"], problem["messages"])
-        name = f"{problem['id']}-{draw.sample_index}"
+        name = f"{problem['id']}-{index}"
+        part = await self._part(place) if place in self.known.continuing else None
         try:
-            if draw.stored is None:
+            if part is None:
                 completion = await self.client.complete(rendered, prompt, sampling, self.max_tokens, name)
             else:
-                completion = await self.client.go_on(rendered, draw.stored, prompt, sampling, self.max_tokens, name)
+                completion = await self.client.go_on(rendered, part, prompt, sampling, self.max_tokens, name)
         except NotServed as error:
-            if draw.stored is None:
+            if part is None:
                 raise
             raise SamplingError(
                 "cut-off samples cannot be continued here, which takes /tokenize, /detokenize and token ids, as "
@@ -235,27 +246,46 @@ class Sampler:
             self._refuse(problem["id"], refusal)
             return None
         self._answers_known, self._refused_in_a_row = True, 0
-        self._count(completion, draw.stored)
+        self._count(completion, part)
         return {
             **completion,
             "rollout": uuid.uuid4().hex,
             "problem_id": problem["id"],
-            "sample_index": draw.sample_index,
+            "sample_index": index,
             "max_tokens": self.max_tokens,
-            "continues": None if draw.stored is None else draw.stored["rollout"],
-            "engine": self.client.server.engine["engine"],
-            "engine_version": self.client.server.engine["version"],
-            "dtype": self.client.server.engine["dtype"],
+            "continues": None if part is None else part["rollout"],
             "drawn_at": datetime.now(UTC),
         }
 
-    def _count(self, completion: Completion, stored: dict[str, Any] | None) -> None:
-        if stored is None:
+    def _count(self, completion: Completion, part: dict[str, Any] | None) -> None:
+        if part is None:
             self.tally.drawn += 1
         else:
             self.tally.continued += 1
-        self.tally.tokens += completion["tokens"] - (0 if stored is None else len(stored["token_ids"]))
-        self.tally.prompt_tokens += completion["prompt_tokens"] or 0
+        tokens = completion["tokens"] - (0 if part is None else len(part["token_ids"]))
+        prompt_tokens = completion["prompt_tokens"] or 0
+        self.tally.tokens += tokens
+        self.tally.prompt_tokens += prompt_tokens
+        if self.budget is not None:
+            self.budget.spend(self.price, tokens, prompt_tokens)
+
+    async def _watch_the_clock(self) -> None:
+        """Ends what is in flight when the budget's time is over."""
+        if self.budget is None:
+            return
+        while (left := self.budget.seconds_left) is None or left > 0:
+            await asyncio.sleep(1.0 if left is None else min(left, 1.0))
+        self._spent = True
+        for place in list(self._flying):
+            self._abort(place)
+        self._fill()
+
+    def _what_is_left(self) -> str:
+        assert self.budget is not None
+        return (
+            f"the budget of {self.budget.given} is spent: {self.known.open:,} of {self.outcomes.problems:,} problems are "
+            f"not settled; at most {self.known.missing:,} more samples settle them"
+        )
 
     def _refuse(self, problem_id: str, refusal: Refused) -> None:
         self._refused_in_a_row += problem_id not in self.tally.refused
@@ -267,34 +297,45 @@ class Sampler:
     def _give_up(self) -> None:
         problem_id, reason = next(reversed(self.tally.refused.items()))
         raise SamplingError(
-            f"{self.client.server.url} answers no problem ({len(self.tally.refused)} refused; {problem_id}: {reason})"
+            f"{self.client.where} answers no problem ({len(self.tally.refused)} refused; {problem_id}: {reason})"
         )
 
-    def _stored(self, batch: pa.RecordBatch) -> pa.Table:
-        """The cut-off rollouts that a batch of draws continues."""
-        found = [_STORED.empty_table()]
+    async def _part(self, place: int) -> dict[str, Any]:
+        """The cut-off rollout that a sample goes on from. Those that are next are read with it."""
+        rollout = self.known.continuing[place]
+        while rollout not in self._stored:
+            async with self._fetching:
+                if rollout not in self._stored:
+                    places = [place, *(p for p in self.outcomes.ahead(BATCH) if p in self.known.continuing)]
+                    self._stored = await asyncio.to_thread(self._read, places)
+        return self._stored[rollout]
+
+    def _read(self, places: Sequence[int]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
         for number, group in enumerate(self.groups):
-            rows = batch.filter(pc.equal(batch["group"], number)).select(["rollout"]).drop_null()
-            if rows.num_rows:
+            own = [self.known.continuing[p] for p in places if self._group[p // self.outcomes.n] == number]
+            if own:
                 with self.con.cursor() as cursor:
-                    cursor.register("asked", pa.Table.from_batches([rows]))
+                    cursor.register("asked", pa.table({"rollout": own}))
                     scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
                     query = f"select {', '.join(_STORED.names)} from {scan} semi join asked using (rollout)"
-                    found.append(arrow(cursor, query).cast(_STORED))
-        return pa.concat_tables(found)
+                    table = arrow(cursor, query)
+                found |= {row["rollout"]: row for row in map(functools.partial(_row, table), range(table.num_rows))}
+        return found
 
-    async def _check_lengths(self, draws: pa.Table) -> None:
+    async def _check_lengths(self) -> None:
         """Says before sampling what the server would refuse. The longest prompt is the one with most characters."""
-        limit, server = self.client.server.max_model_len, self.client.server.name
-        if limit is None:
+        limit, server = self.client.max_model_len, self.client.name
+        if limit is None or not self.known.open:
             return
         if self.max_tokens >= limit:
             raise SamplingError(
                 f"max_tokens={self.max_tokens} leaves no room for a prompt: {server} holds {limit} tokens of prompt and "
                 "answer (max_model_len). Lower max_tokens, or raise serve.max_model_len."
             )
+        is_open = pa.array(np.frombuffer(self.outcomes.closed, np.uint8) == 0)
         for number, group in enumerate(self.groups):
-            asked = group.problems.take(draws.filter(pc.equal(draws["group"], number))["problem"].unique())
+            asked = self._tables[number].filter(is_open.slice(self._first[number], self._tables[number].num_rows))
             if not asked.num_rows:
                 continue
             lengths = pc.utf8_length(asked["prompt"])
@@ -318,42 +359,38 @@ class Sampler:
 
     # ---- grading
 
-    async def _grade_stored(self, ungraded: pa.Table) -> None:
-        for number, group in enumerate(self.groups):
-            rows = ungraded.filter(pc.equal(ungraded["group"], number))
-            if not rows.num_rows:
-                continue
-            scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
-            cursor = self.con.cursor()
-            cursor.register("ungraded", rows)
-            query = f"select problem, rollout, text from {scan} join ungraded using (rollout, filename)"
-            reader = await asyncio.to_thread(batches, cursor, query, BATCH)
-            while (batch := await asyncio.to_thread(next, reader, None)) is not None:
-                for problem, rollout, text in zip(*(c.to_pylist() for c in batch.columns), strict=True):
-                    await self._grade(number, _row(group.problems, problem), rollout, text)
-                    self.step.advance(1)
-
-    async def _grade(self, group: int, problem: dict[str, Any], rollout: str, text: str) -> None:
-        """Hands a completion to the graders once there is room; its verdict becomes a row when it comes."""
+    async def _grade(self, place: int, number: int, problem: dict[str, Any], rollout: str, text: str) -> None:
+        """Hands a completion to the graders once there is room; `_hear` gets the verdict."""
         await self._room.acquire()
-        self._tasks.create_task(self._verdict(group, problem, rollout, text))
-
-    async def _verdict(self, group: int, problem: dict[str, Any], rollout: str, text: str) -> None:
+        self._grading += 1
         job = Job(problem["verifier"], problem["answer"], text, problem["verifier_args"])
-        verdict = await asyncio.wrap_future(self.graders.submit(job))
-        self._room.release()
-        self.tally.graded += 1
-        self._verdicts[group].append(
-            {
-                "rollout": rollout,
-                "problem_id": problem["id"],
-                "verifier": job.verifier,
-                "verifier_version": version(job.verifier),
-                "outcome": verdict.outcome,
-                "extracted": verdict.extracted,
-                "reason": verdict.reason,
-            }
+        self.graders.submit(job).add_done_callback(
+            functools.partial(self._arrive, _Graded(place, number, problem["id"], rollout, job.verifier))
         )
+
+    def _arrive(self, graded: "_Graded", verdict: Future[Verdict]) -> None:
+        """In the graders' thread: wakes the loop once for all verdicts that come together."""
+        self._arrived.append((graded, verdict))
+        if not self._called:
+            self._called = True
+            with contextlib.suppress(RuntimeError):  # the run has ended meanwhile
+                self._loop.call_soon_threadsafe(self._heard.set)
+
+    async def _hear(self) -> None:
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            self._called = False
+            while self._arrived:
+                graded, future = self._arrived.popleft()
+                verdict = future.result()
+                self._room.release()
+                self._grading -= 1
+                self.tally.graded += 1
+                row = verdict_row(graded.rollout, graded.problem_id, graded.verifier, verdict)
+                self._verdicts[graded.group].append(row)
+                self._know(graded.place, CODES[verdict.outcome])
+            self._fill()
 
     # ---- commits
 

@@ -277,12 +277,15 @@ class Store:
         return [readable(self.fs, path) for path in paths]
 
     def scan(self, folder: str, schema: pa.Schema) -> str:
-        """SQL for the rows of a folder's parts, with `filename`; an empty relation of `schema` when there are none."""
+        """SQL for the rows of a folder's parts, with `filename`; an empty relation of `schema` when there are none.
+
+        A column of `schema` that no part has, because an older version wrote them, is NULL.
+        """
+        columns = ", ".join(f"null::{sql_type(f.type)} as {quoted(f.name)}" for f in schema)
+        empty = f"select {columns}, null::varchar as filename where false"
         parts = self.parts(folder)
-        if not parts:
-            columns = ", ".join(f"null::{sql_type(f.type)} as {quoted(f.name)}" for f in schema)
-            return f"(select {columns}, null::varchar as filename where false)"
-        return parquet(self.readable(parts), filename=True)
+        rows = f"from {parquet(self.readable(parts), filename=True)} union all by name " if parts else ""
+        return f"({rows}{empty})"
 
     # ---- one writer
 

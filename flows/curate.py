@@ -18,11 +18,12 @@ import pyarrow as pa
 from curation import pool as pools
 from curation import problem
 from curation.annotate import Work
+from curation.budget import Budget
 from curation.duck import arrow, quoted
-from curation.pass_rate import PassRate
 from curation.progress import Progress
 from curation.publish import Dataset, publish
 from curation.rules import Decisions
+from curation.sampled import Sampled
 from curation.store import Store, WorkspaceDamaged
 from flows.recipe import AnnotatorStep, Loaded
 
@@ -73,6 +74,7 @@ def curate(
     *,
     until: str | None = None,
     measure_all: bool = False,
+    budget: Budget | None = None,
     progress: Progress | None = None,
     call: Call = directly,
 ) -> Outcome:
@@ -80,10 +82,12 @@ def curate(
 
     until: stop after this annotator, or after reading the pool with `pool`; nothing is published.
     measure_all: measure also what rules have dropped already; changes no decision.
+    budget: what may be spent; when it is, StepFailed with BudgetSpent as its cause, and nothing is published.
     """
     store = Store(workspace)
     with store.locked(), _damage_told(store):
-        return _curate(loaded, store, until, measure_all, progress if progress is not None else Progress(), call)
+        progress = progress if progress is not None else Progress()
+        return _curate(loaded, store, until, measure_all, budget, progress, call)
 
 
 @contextlib.contextmanager
@@ -103,7 +107,13 @@ def _damage_told(store: Store) -> Iterator[None]:
 
 
 def _curate(
-    loaded: Loaded, store: Store, until: str | None, measure_all: bool, progress: Progress, call: Call
+    loaded: Loaded,
+    store: Store,
+    until: str | None,
+    measure_all: bool,
+    budget: Budget | None,
+    progress: Progress,
+    call: Call,
 ) -> Outcome:
     started = time.monotonic()
     recipe = loaded.recipe
@@ -122,6 +132,7 @@ def _curate(
             exits,
             models=recipe.models,
             prompts={name: source.prompt for name, source in recipe.sources.items()},
+            budget=budget,
         )
         decisions = Decisions(con, "problems", list(recipe.sources))
         _apply(decisions, loaded, after=0)
@@ -129,6 +140,7 @@ def _curate(
             return _stopped(decisions, work)
         for number, step in enumerate(loaded.steps, start=1):
             decisions.wanted(everything=measure_all)
+            work.patterns = decisions.patterns(step.measured, loaded.rules)
             columns = call(step.key, step.annotator.measure, work, step.key)
             decisions.add(step.measured, columns)
             _apply(decisions, loaded, after=number)
@@ -212,7 +224,7 @@ def _record(step: AnnotatorStep, work: Work) -> dict[str, Any]:
         "columns": step.measured.columns.names,
         "settings": step.annotator.settings(),
     }
-    if isinstance(step.annotator, PassRate):
+    if isinstance(step.annotator, Sampled):
         sources = list(work.pool.manifest["sources"])
         rollouts = step.annotator.rollouts(work, sources)
         record |= {

@@ -14,12 +14,13 @@ from typing import Any, get_args
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from curation import problem, rules
+from curation import problem, rules, sql
 from curation.annotate import Annotator
 from curation.duck import literal
 from curation.duplicates import Duplicates
 from curation.form import Form
 from curation.gold import Gold
+from curation.guess import Guess
 from curation.model import Model, ModelError, check
 from curation.pass_rate import PassRate
 from curation.prompt import Prompt
@@ -32,7 +33,7 @@ from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_
 __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
 __all__ += ["dump", "load", "locate", "resolve", "shipped_names"]
 
-ANNOTATORS: dict[str, type[Annotator]] = {a.NAME: a for a in (Form, Gold, Duplicates, PassRate)}
+ANNOTATORS: dict[str, type[Annotator]] = {a.NAME: a for a in (Form, Gold, Duplicates, Guess, PassRate)}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 IDENTIFIER = r"[a-z][a-z0-9_]*"
 LICENSES = "licenses"
@@ -54,6 +55,28 @@ class Sets(BaseModel):
 
     rl: RLSet | None = None
     """Problems and their measurements, for RL."""
+
+
+class RLStage(BaseModel):
+    """How RL samples its model: what difficulty is measured with, unless an annotator says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    temperature: float | None = Field(default=None, ge=0)
+    """0 is greedy."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """Share of probability sampled from."""
+    max_tokens: int | None = Field(default=None, gt=0, lt=1 << 31)
+    """Length of an answer. A sample cut off at a smaller length is unknown, not wrong."""
+
+
+class Train(BaseModel):
+    """The training stages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    rl: RLStage | None = None
+    """RL on the set `rl`."""
 
 
 class Recipe(BaseModel):
@@ -81,6 +104,8 @@ class Recipe(BaseModel):
     """Share of the problems set aside as split `test`, by hash of the cluster."""
     sets: Sets = Sets(rl=RLSet())
     """The sets to build."""
+    train: Train = Train()
+    """The training stages."""
     differs: list[str] = []
     """What the paper does not say, or what is done otherwise here; it goes on the card."""
 
@@ -121,6 +146,8 @@ class Loaded:
     rules: list[Rule]
     resolved: dict[str, Any]
     """The recipe as plain data, `extends` and overrides applied."""
+    unlike_rl: list[str]
+    """Where difficulty is measured otherwise than RL will sample."""
 
     @property
     def yaml(self) -> str:
@@ -158,13 +185,49 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         if LICENSES in keep:
             mistakes.append(f"keep.{LICENSES}: is the name of the rule that allow_licenses is; give it another")
         keep = {LICENSES: _licence_rule(recipe.allow_licenses)} | keep
+    if not mistakes:
+        mistakes = _conditions(steps)
     if mistakes:
         raise RecipeError(file, mistakes)
     try:
         placed = rules.place(keep, [step.measured for step in steps])
     except RuleError as error:
         raise RecipeError(file, [f"keep.{error.rule}: {short(keep[error.rule])!r} {error}"]) from error
-    return Loaded(recipe, steps, placed, dict(raw))
+    return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps))
+
+
+def _conditions(steps: list[AnnotatorStep]) -> list[str]:
+    """What is wrong with the conditions of annotators: they may read what is measured above them."""
+    mistakes = []
+    for number, step in enumerate(steps):
+        condition = getattr(step.annotator, "only", None)
+        if condition is not None:
+            try:
+                sql.check(condition, rules.schema_after([above.measured for above in steps[:number]]), boolean=True)
+            except sql.ExpressionError as error:
+                mistakes.append(f"annotate.{step.key}.only: {short(condition)!r} {error}")
+    return mistakes
+
+
+def _as_rl(settings: dict[str, Any], rl: RLStage) -> dict[str, Any]:
+    """Settings of a pass-rate annotator: what it leaves open is as RL will sample."""
+    settings = rl.model_dump(exclude_none=True) | settings
+    length = settings.get("max_tokens")
+    if isinstance(length, int) and rl.max_tokens is not None and length < rl.max_tokens:
+        settings = {"cut_off": "unknown"} | settings
+    return settings
+
+
+def _unlike_rl(recipe: Recipe, steps: list[AnnotatorStep]) -> list[str]:
+    if recipe.train.rl is None:
+        return []
+    return [
+        f"annotate.{step.key}.{name} is {own} and train.rl.{name} {wanted}: difficulty is measured otherwise than RL samples"
+        for step in steps
+        if isinstance(step.annotator, PassRate)
+        for name, wanted in recipe.train.rl.model_dump(exclude_none=True).items()
+        if (own := getattr(step.annotator, name)) != wanted
+    ]
 
 
 def _licence_rule(allowed: list[str]) -> str:
@@ -195,6 +258,8 @@ def _step(key: str, settings: Mapping[str, Any], recipe: Recipe) -> tuple[Annota
         hint = "" if "is" in settings else "; another key needs `is: ANNOTATOR`"
         return None, [f"{given} is no annotator{_nearest(str(name), list(ANNOTATORS))}{hint}"]
     kind = ANNOTATORS[name]
+    if kind is PassRate and recipe.train.rl is not None:
+        rest = _as_rl(rest, recipe.train.rl)
     try:
         annotator = kind.model_validate(rest)
     except ValidationError as error:

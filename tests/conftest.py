@@ -41,7 +41,7 @@ def model_folder() -> Path:
 def vllm_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The one real server of the whole test run."""
     model = Model.model_validate({"model": str(model_folder), "serve": {"max_model_len": 512}})
-    with serve(model, log=tmp_path_factory.mktemp("vllm") / "vllm.log") as server:
+    with serve(model, log=tmp_path_factory.mktemp("vllm") / "vllm.log") as (server,):
         yield server
 
 

@@ -1,18 +1,21 @@
 """An OpenAI-compatible server whose answers are known: a pure function of the prompt and the index of the sample.
 
-    python tests/fake_server.py PORT [--delay MS]
+    python tests/fake_server.py PORT [--delay MS] [--name NAME] [--die-after ANSWERS]
 
 It solves the last `a + b` of the prompt in (a + b) % 5 of 4 samples. A token is a character. The index of a sample is the
 end of the `X-Request-Id` that the client sends. Words in a prompt ask for trouble:
     (refuse) 400    (fail) 500    (nothing) no choices    (abort) cut off by a dying server
-    (empty) an empty text    (surrogate) half a character    (huge) 10 MB of text
+    (empty) an empty text    (surrogate) half a character    (huge) 10 MB of text    (latin) bytes that are no UTF-8
+    (echo) 400 with what was sent, key included    (think) thinks for 40 characters    (ponder) the same, opened by <think>
 What is wrong with the server as a whole is in the attributes of `FakeServer`. `GET /asked` gives what was asked for.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import re
+import signal
 import threading
 from collections import Counter
 from typing import Any, Self
@@ -35,6 +38,10 @@ def answer(prompt: str, index: int) -> str:
         return "The answer is \ud800"
     if "(huge)" in prompt:
         return HUGE
+    if "(think)" in prompt:
+        return f"{'hm, ' * 10}</think>\n\nThe answer is {index}"
+    if "(ponder)" in prompt:
+        return f"<think>{'hm, ' * 10}</think>\n\nThe answer is {index}"
     left, right = re.findall(r"(\d+) \+ (\d+)", prompt)[-1]
     total = int(left) + int(right)
     right_one = index % 4 < total % 5
@@ -44,18 +51,31 @@ def answer(prompt: str, index: int) -> str:
 class FakeServer:
     """The server in a thread of its own, for the length of a `with` block."""
 
-    def __init__(self, port: int = 0, delay: float = 0.0) -> None:
-        self.port, self.delay = port, delay
-        """`delay`: seconds that every answer takes."""
+    def __init__(self, port: int = 0, delay: float = 0.0, name: str = NAME) -> None:
+        self.port, self.delay, self.name = port, delay, name
+        """`delay`: seconds that every answer takes. `name`: what it serves."""
         self.away = 0
         """So many requests get 503, then it is back."""
         self.down = False
         """Every request gets 503."""
+        self.broken = False
+        """Every request gets 500."""
+        self.hangs = False
+        """No request is answered as long as this is so, not even for the list of models."""
+        self.limited = 0
+        """So many requests get 429, then it has time again."""
+        self.limit_headers: dict[str, str] = {}
+        """What goes with a 429, such as Retry-After."""
+        self.limit_body = "slow down"
+        self.dies_after: int | None = None
+        """Answers after which its process is gone, as after kill -9."""
         self.key: str | None = None
         self.token_ids = True
         self.tokenizes = True
         self.thinks = False
         """Chat answers have their thinking parsed off."""
+        self.template = "<assistant>"
+        """What the chat template puts before an answer."""
         self.max_model_len = 1_000_000
         self.asked: Counter[str] = Counter()
         """Answers given, by X-Request-Id."""
@@ -63,7 +83,8 @@ class FakeServer:
         """The same, as they came."""
         self.bodies: dict[str, dict[str, Any]] = {}
         """The last request by X-Request-Id."""
-        self.in_flight = self.most_in_flight = 0
+        self.in_flight = self.most_in_flight = self.given_up = 0
+        """Requests being answered, at most so many at once, and those whose connection was closed meanwhile."""
 
     @property
     def url(self) -> str:
@@ -99,18 +120,26 @@ class FakeServer:
         app.router.add_post("/detokenize", self._detokenize)
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_post("/v1/chat/completions", self._complete)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # A request whose connection is closed is aborted, as vLLM does.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
         self.port = self._runner.addresses[0][1]
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        while self.hangs:
+            await asyncio.sleep(0.005)
         if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response({"error": "wrong key"}, status=401)
         if request.method == "POST" and (self.down or self.away > 0):
             self.away -= 1
             return web.json_response({"error": "busy"}, status=503)
+        if request.method == "POST" and self.limited > 0:
+            self.limited -= 1
+            return web.json_response({"error": self.limit_body}, status=429, headers=self.limit_headers)
+        if request.method == "POST" and self.broken:
+            return web.json_response({"error": "broken"}, status=500)
         reply: web.StreamResponse = await handler(request)
         return reply
 
@@ -124,13 +153,14 @@ class FakeServer:
         return web.json_response(self.asked)
 
     async def _models(self, _: web.Request) -> web.Response:
-        model = {"id": NAME, "owned_by": "vllm", "max_model_len": self.max_model_len}
+        model = {"id": self.name, "owned_by": "vllm", "max_model_len": self.max_model_len}
         return web.json_response({"object": "list", "data": [model]})
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         if not self.tokenizes:
             raise web.HTTPNotFound
-        text = _asked_text(await request.json())
+        body = await request.json()
+        text = self._text(body) if "messages" in body else body["prompt"]
         return web.json_response({"count": len(text), "tokens": _ids(text), "max_model_len": self.max_model_len})
 
     async def _detokenize(self, request: web.Request) -> web.Response:
@@ -138,12 +168,15 @@ class FakeServer:
 
     async def _complete(self, request: web.Request) -> web.Response:
         body, name = await request.json(), request.headers["X-Request-Id"]
-        text = _asked_text(body)
+        text = self._text(body)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self.delay:
                 await asyncio.sleep(self.delay)
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
         finally:
             self.in_flight -= 1
         self.asked[name] += 1
@@ -151,6 +184,12 @@ class FakeServer:
         self.bodies[name] = body
         if "(refuse)" in text or len(text) + body["max_tokens"] > self.max_model_len:
             return web.json_response({"error": {"message": "the prompt is too long"}}, status=400)
+        if self.dies_after is not None and len(self.order) > self.dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "(echo)" in text:
+            return web.json_response({"error": f"not with {dict(request.headers)}"}, status=400)
+        if "(latin)" in text:
+            return web.Response(body=b'{"choices": "\xe9"}', content_type="application/json")
         if "(fail)" in text:
             return web.json_response({"error": "broken"}, status=500)
         if "(nothing)" in text:
@@ -173,17 +212,16 @@ class FakeServer:
         if self.token_ids and body.get("return_token_ids"):
             choice["token_ids"] = _ids(said)
         usage = {"prompt_tokens": len(text), "completion_tokens": len(said)}
-        reply = {"object": "text_completion", "model": NAME, "choices": [choice], "usage": usage}
+        reply = {"object": "text_completion", "model": self.name, "choices": [choice], "usage": usage}
         # Half a character has no UTF-8; JSON escapes it.
         return web.Response(body=json.dumps(reply).encode(), content_type="application/json")
 
-
-def _asked_text(body: dict[str, Any]) -> str:
-    """What a request puts to the model, as text."""
-    if "messages" in body:
-        return "".join(f"<{turn['role']}>{turn['content']}" for turn in body["messages"]) + "<assistant>"
-    prompt = body["prompt"]
-    return prompt if isinstance(prompt, str) else "".join(map(chr, prompt))
+    def _text(self, body: dict[str, Any]) -> str:
+        """What a request puts to the model, as text."""
+        if "messages" in body:
+            return "".join(f"<{turn['role']}>{turn['content']}" for turn in body["messages"]) + self.template
+        prompt = body["prompt"]
+        return prompt if isinstance(prompt, str) else "".join(map(chr, prompt))
 
 
 def _ids(text: str) -> list[int]:
@@ -191,22 +229,29 @@ def _ids(text: str) -> list[int]:
 
 
 def _rest(text: str, index: int) -> str:
-    """The answer, or what is left of it when the text ends in a part of it."""
+    """The answer, or what is left of it when the text ends in a part of it or in thinking that was ended."""
     for length in range(min(len(text), 64), 0, -1):
         prompt, part = text[:-length], text[-length:]
         if re.search(r"\d+ \+ \d+", prompt) and answer(prompt, index).startswith(part):
             return answer(prompt, index)[length:]
-    return answer(text, index)
+    prompt, closed, part = text.rpartition("</think>")
+    whole = answer(text, index)
+    said = whole.partition("</think>")[2]
+    return said[len(part) :] if closed and said and said.startswith(part) else whole
 
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("port", type=int)
     arguments.add_argument("--delay", type=float, default=0.0, help="milliseconds that every answer takes")
+    arguments.add_argument("--name", default=NAME, help="what it serves")
+    arguments.add_argument("--die-after", type=int, help="answers after which it is gone")
     given = arguments.parse_args()
 
     async def forever() -> None:
-        await FakeServer(given.port, given.delay / 1000).start()
+        server = FakeServer(given.port, given.delay / 1000, given.name)
+        server.dies_after = given.die_after
+        await server.start()
         await asyncio.Event().wait()
 
     asyncio.run(forever())

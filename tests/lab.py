@@ -26,7 +26,7 @@ class Lab:
             "name": "lab",
             "sources": {},
             "models": {"policy": {"revision": "1", "concurrency": 8, **model}},
-            "annotate": {"pass_rate": {"model": "policy", "n": 4, "max_tokens": 64}},
+            "annotate": {"pass_rate": {"model": "policy", "n": 4, "max_tokens": 64, "settle": "never"}},
             "keep": {"learnable": "passes between 1 and 3"},
         }
         self.policy["prompt"] = {"style": "raw", "template": "{prompt}\nAnswer:", "stop": ["\n"]}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-import curation.model
+import curation.reach
 from curation.engine import Serve, vllm_command, vllm_environment
 from curation.model import Model, ModelError, ServerError, api_key, check, identity, serve
 
@@ -260,7 +260,7 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("SMALL_KEY", "right")
-    monkeypatch.setattr(curation.model, "URL_PATIENCE", 0.2)
+    monkeypatch.setattr(curation.reach, "URL_PATIENCE", 0.2)
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/v1"
@@ -270,10 +270,10 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_server_given_by_url_says_what_it_is(url: str, tmp_path: Path) -> None:
     said: list[str] = []
     given = Model(model="small", url=url + "/", api_key_env="SMALL_KEY")
-    with serve(given, log=tmp_path / "log", progress=said.append) as server:
+    with serve(given, log=tmp_path / "log", progress=said.append) as (server,):
         assert (server.url, server.name, server.max_model_len, server.started_here) == (url, "small", 8192, False)
         assert server.engine == {"engine": "vllm", "version": "0.32.0", "dtype": None}
-        server.ensure_alive()
+        assert server.reached
     assert said == []
     assert list(tmp_path.iterdir()) == []
 

@@ -1,13 +1,12 @@
 """Pass rates: what is counted, the interval, and what the user is warned of."""
 
-import math
-from itertools import pairwise
-
 import pytest
+from fake_server import FakeServer
 from lab import Lab, decided, sums
-from scipy.stats import beta  # type: ignore[import-untyped]
 
-from curation.pass_rate import LEVEL, PassRate, interval
+from curation.estimates import interval, unbiased
+from curation.pass_rate import PassRate
+from curation.settling import never
 
 COUNTED = ("passes", "fails", "errors", "truncated", "drawn", "used", "pass_rate")
 
@@ -22,7 +21,7 @@ def test_counts_and_rates_of_samples(lab: Lab) -> None:
         "What is 2 + 2?": (4, 0, 0, 0, 4, 4, 1.0),
         "What is 1 + 4?": (0, 4, 0, 0, 4, 4, 0.0),
     }
-    assert rows["What is 3 + 4?"]["pass_rate_low"] == pytest.approx(interval(2, 4)[0])
+    assert rows["What is 3 + 4?"]["pass_rate_low"] == pytest.approx(interval(never(4), 2, 2)[0])
     assert [prompt for prompt, row in rows.items() if row["kept"]] == ["What is 3 + 4?"]
 
 
@@ -42,7 +41,7 @@ def test_few_that_are_cut_off_are_not_warned_of(lab: Lab) -> None:
 def test_an_error_of_the_grader_is_neither_a_pass_nor_a_failure(lab: Lab) -> None:
     lab.source("sums", [{"prompt": "What is 2 + 2?", "answer": " "}])
     row = decided(lab())["What is 2 + 2?"]
-    assert [row[name] for name in COUNTED] == [0, 0, 4, 0, 4, 0, None]
+    assert [row[name] for name in COUNTED] == [0, 0, 4, 0, 4, 4, None]
     assert (row["pass_rate_low"], row["pass_rate_high"]) == (None, None)
     assert row["rule_learnable"] == "unknown"
 
@@ -57,33 +56,73 @@ def test_a_problem_that_nothing_can_grade_is_not_sampled_and_stays_unknown(lab: 
     assert outcome.drawn["pass_rate"]["drawn"] == 6 * 4
 
 
-def test_the_interval_is_that_of_clopper_and_pearson() -> None:
-    tail = (1 - LEVEL) / 2
-    for used in (1, 2, 4, 8, 16, 100, 1024):
-        for passes in {0, 1, used // 3, used // 2, used - 1, used}:
-            low, high = interval(passes, used)
-            assert low == pytest.approx(beta.ppf(tail, passes, used - passes + 1) if passes else 0, abs=1e-9)
-            assert high == pytest.approx(
-                beta.ppf(1 - tail, passes + 1, used - passes) if passes < used else 1, abs=1e-9
-            )
+# Settled early
 
 
-def test_the_interval_holds_the_true_rate_at_least_nine_times_in_ten() -> None:
-    """By enumeration: every outcome of 8 samples, weighed by its chance, for many true rates."""
-    for step in range(1, 200):
-        rate, covered = step / 200, 0.0
-        for passes in range(9):
-            low, high = interval(passes, 8)
-            assert low is not None
-            assert high is not None
-            if low <= rate <= high:
-                covered += math.comb(8, passes) * rate**passes * (1 - rate) ** (8 - passes)
-        assert covered >= LEVEL
+def test_sampling_of_a_problem_stops_once_its_rules_have_a_value(lab: Lab, fake_server: FakeServer) -> None:
+    """The rule is `passes between 1 and 3` of 4; the first (a + b) % 5 of four samples are right."""
+    lab.policy["concurrency"] = 1  # or idle slots draw what may be needed
+    rows = decided(lab(settle="early"))
+    counts = {prompt: tuple(row[name] for name in COUNTED) for prompt, row in rows.items()}
+    assert counts == {
+        "What is 3 + 4?": (2, 1, 0, 0, 3, 3, 2 / 3),  # P P F
+        "What is 10 + 5?": (0, 4, 0, 0, 4, 4, 0.0),
+        "What is 2 + 2?": (4, 0, 0, 0, 4, 4, 1.0),
+        "What is 8 + 7?": (0, 4, 0, 0, 4, 4, 0.0),
+        "What is 6 + 9?": (0, 4, 0, 0, 4, 4, 0.0),
+        "What is 1 + 1?": (2, 1, 0, 0, 3, 3, 2 / 3),
+    }
+    assert sum(fake_server.asked.values()) == 22
+    row = rows["What is 3 + 4?"]
+    assert row["pass_rate_unbiased"] == unbiased("FTTTF", 2, 1) == 1.0  # P P F is the only way there, and begins with P
+    assert (row["pass_rate_low"], row["pass_rate_high"]) == interval("FTTTF", 2, 1)
 
 
-def test_the_interval_moves_up_with_every_pass_and_is_unknown_without_samples() -> None:
-    assert interval(0, 0) == (None, None)
-    assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(interval(k, 16) for k in range(17)))  # type: ignore[operator]
+def test_drawing_the_rest_afterwards_changes_no_outcome(lab: Lab) -> None:
+    early, full = decided(lab(settle="early")), decided(lab(settle="never"))
+    assert {p: row["rule_learnable"] for p, row in early.items()} == {p: r["rule_learnable"] for p, r in full.items()}
+    assert {row["used"] for row in full.values()} == {4}
+
+
+def test_samples_beyond_the_settling_index_are_kept_and_do_not_count(lab: Lab) -> None:
+    lab(settle="never")
+    outcome = lab(settle="early")
+    assert outcome.drawn == {}
+    row = decided(outcome)["What is 3 + 4?"]
+    assert [row[name] for name in COUNTED] == [2, 1, 0, 0, 4, 3, 2 / 3]
+    assert len(lab.stored("rollouts")) == 24
+
+
+def test_another_rule_draws_only_what_it_needs_more(lab: Lab) -> None:
+    lab.policy["concurrency"] = 1
+    lab.recipe["keep"] = {"hard": "passes = 0"}
+    first = lab(settle="early")
+    assert first.drawn["pass_rate"]["drawn"] == 3 + 3 * 4  # one hit settles it
+    lab.recipe["keep"] = {"learnable": "passes between 1 and 3"}
+    assert lab(settle="early").drawn["pass_rate"]["drawn"] == 22 - 15
+
+
+def test_without_a_rule_over_the_counts_all_are_drawn(lab: Lab) -> None:
+    lab.recipe["keep"] = {"short": "length(prompt) < 100"}
+    assert lab(settle="early").drawn["pass_rate"]["drawn"] == 24
+
+
+def test_a_rule_that_also_reads_what_comes_later_takes_all_samples(lab: Lab) -> None:
+    lab.recipe["annotate"]["form"] = {}
+    lab.recipe["keep"] = {"learnable": "passes between 1 and 3 and not proof"}
+    assert lab(settle="early").drawn["pass_rate"]["drawn"] == 24
+
+
+def test_cut_off_samples_are_unknown_below_the_length_that_rl_uses(lab: Lab) -> None:
+    lab.source("sums", sums((2, 2)))
+    lab.recipe["train"] = {"rl": {"max_tokens": 64, "temperature": 0.5}}
+    del lab.recipe["annotate"]["pass_rate"]["max_tokens"]
+    full = lab()
+    assert decided(full)["What is 2 + 2?"]["passes"] == 4
+    assert full.drawn["pass_rate"]["drawn"] == 4
+    row = decided(lab(max_tokens=18))["What is 2 + 2?"]
+    assert [row[name] for name in COUNTED] == [1, 0, 0, 3, 4, 4, 1.0]
+    assert row["rule_learnable"] == "unknown"
 
 
 def test_how_it_runs_is_no_part_of_the_settings() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from curation.prompt import Prompt
+from curation.prompt import EMPTY_THINK, Prompt
 
 ADD = {"prompt": "2 + 3 =", "answer": "5"}
 FEW_SHOT = Prompt.model_validate({"style": "raw", "template": "Question: {prompt}\nAnswer:", "shots": [ADD]})
@@ -57,6 +57,20 @@ def test_braces_of_problems_and_templates_stand_for_themselves() -> None:
 def test_a_template_without_the_problem_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"has no \{prompt\}, so every problem would be the same"):
         Prompt(template="Solve it: {question}")
+
+
+@pytest.mark.parametrize(
+    ("shown", "put"),
+    [
+        ("<user>7 - 4<assistant>", "<think>\n\n</think>\n\n"),
+        ("<user>7 - 4<assistant><think>", "\n\n</think>\n\n"),
+        ("<user>7 - 4<assistant><think>\n", "\n</think>\n\n"),
+        ("<user>What does <think> mean?<assistant>", "<think>\n\n</think>\n\n"),
+    ],
+)
+def test_a_prefill_opens_no_think_block_twice(shown: str, put: str) -> None:
+    assert Prompt(prefill=EMPTY_THINK).prefill_after(shown) == put
+    assert Prompt(prefill="The answer is").prefill_after(shown) == "The answer is"
 
 
 def test_merged_replaces_single_keys_and_resets_with_none() -> None:

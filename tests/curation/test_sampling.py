@@ -14,7 +14,7 @@ from fake_server import HUGE, FakeServer
 from lab import Lab, decided, sums
 from tokenizers import Tokenizer
 
-from curation import annotate, client
+from curation import annotate, client, fleet
 from curation.client import SamplingError
 from curation.model import RunningServer
 from curation.verify import exact
@@ -55,8 +55,8 @@ def after(answers: int, server: FakeServer, action: Callable[[], None]) -> Itera
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(fleet, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(fleet, "LONGEST_WAIT", 0.05)
 
 
 # What is drawn

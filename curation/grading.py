@@ -1,0 +1,71 @@
+"""Verdicts on rollouts that have none: a run was killed between the two, or a grader has a new version. No server."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation import annotate
+from curation.duck import batches
+from curation.progress import Step
+from curation.rollouts import ROLLOUTS, VERDICTS
+from curation.standing import Group
+from curation.verify import Verdict, version
+from curation.verify.pool import GraderPool, Job
+
+BATCH = 1024
+
+
+def verdict_row(rollout: str, problem_id: str, verifier: str, verdict: Verdict) -> dict[str, Any]:
+    """A row of VERDICTS."""
+    return {
+        "rollout": rollout,
+        "problem_id": problem_id,
+        "verifier": verifier,
+        "verifier_version": version(verifier),
+        "outcome": verdict.outcome,
+        "extracted": verdict.extracted,
+        "reason": verdict.reason,
+    }
+
+
+def grade_stored(
+    con: duckdb.DuckDBPyConnection, graders: GraderPool, groups: Sequence[Group], ungraded: pa.Table, step: Step
+) -> None:
+    """Grades stored rollouts and commits every few seconds. ungraded: group, problem (its row there), rollout, filename."""
+    for number, group in enumerate(groups):
+        rows = ungraded.filter(pc.equal(ungraded["group"], number))
+        if not rows.num_rows:
+            continue
+        scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
+        with con.cursor() as cursor:
+            cursor.register("asked", group.problems.append_column("problem", pa.array(range(group.problems.num_rows))))
+            cursor.register("ungraded", rows)
+            query = f"""select rollout, id, verifier, answer, text, verifier_args
+                from {scan} join ungraded using (rollout, filename) join asked using (problem)"""
+            _grade(group, graders, batches(cursor, query, BATCH), step)
+
+
+def _grade(group: Group, graders: GraderPool, rows: pa.RecordBatchReader, step: Step) -> None:
+    done: list[dict[str, Any]] = []
+    committed = time.monotonic()
+    try:
+        for batch in rows:
+            found = batch.to_pylist()
+            jobs = (Job(row["verifier"], row["answer"], row["text"], row["verifier_args"]) for row in found)
+            for row, verdict in zip(found, graders.grade_many(jobs), strict=True):
+                done.append(verdict_row(row["rollout"], row["id"], row["verifier"], verdict))
+                step.advance(1)
+            if time.monotonic() - committed >= annotate.SECONDS_BETWEEN_COMMITS:
+                _commit(group, done)
+                done, committed = [], time.monotonic()
+    finally:
+        _commit(group, done)
+
+
+def _commit(group: Group, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        group.rollouts.store.append(group.rollouts.verdict_folder, pa.Table.from_pylist(rows, schema=VERDICTS))

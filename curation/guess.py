@@ -1,0 +1,104 @@
+"""The guess test: can the model hit the answer without thinking? (Kimi k1.5, section 2.1)
+
+A problem whose answer is guessed within a few tries rewards luck, and leaves the RL set. The model is asked for the answer
+at once, with room for a few tokens only; the first hit settles a problem. Tries are rollouts like any others, under a
+prompt of their own.
+
+    guessed       true after a hit, false only after n failures, else NULL
+    guess_asked   whether the test was meant for this problem (`only`)
+    guess_drawn   tries in the store
+
+A chat model is asked by `AT_ONCE`, without its system prompt, and its thinking is switched off; for one that thinks all the
+same (`always_thinks`) an empty think block is put in its mouth. A raw prompt stays the model's own: its shots have to answer
+at once. `prompt` changes any of it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from curation.annotate import Work
+from curation.duck import arrow
+from curation.model import Model
+from curation.outcomes import MISSING, Outcomes
+from curation.prompt import EMPTY_THINK, Prompt
+from curation.sampled import Sampled
+from curation.standing import Group
+
+AT_ONCE = "{prompt}\n\nGive the final answer only, at once and without any reasoning, in \\boxed{}."
+KIND = "answer_kind"
+
+
+class Guess(Sampled):
+    """Whether the model hits the answer when it is asked for it at once."""
+
+    NAME: ClassVar[str] = "guess"
+    COLUMNS: ClassVar[pa.Schema] = pa.schema(
+        [("guessed", pa.bool_()), ("guess_asked", pa.bool_()), ("guess_drawn", pa.int64())]
+    )
+    UNIT: ClassVar[str] = "tries"
+
+    n: int = Field(default=8, gt=0, le=1024)
+    """Tries a problem, at most: the first hit ends them."""
+    max_tokens: int = Field(default=32, gt=0, lt=1 << 31)
+    """Room for an answer, not for reasoning."""
+    only: str | None = None
+    """Which problems are tested, as SQL over what is measured above: `answer_kind <> 'expression'`. All by default."""
+
+    def prompt_of(self, model: Model, changes: Mapping[str, Any]) -> Prompt:
+        at_once: dict[str, Any] = {}
+        if model.prompt.merged(changes).style == "chat":
+            kwargs = {**model.prompt.chat_template_kwargs, **changes.get("chat_template_kwargs", {})}
+            at_once = {
+                "template": AT_ONCE,
+                "system": None,
+                "chat_template_kwargs": kwargs | {"enable_thinking": False},
+            }
+        if model.always_thinks:
+            at_once["prefill"] = EMPTY_THINK
+        return model.prompt.merged({**changes, **at_once, **self.prompt})
+
+    def measure(self, work: Work, name: str) -> pa.Table:
+        asked = "true" if self.only is None else f"try((\n{self.only}\n))"
+        work.con.execute(
+            f"create or replace table guess_asked as select id, {asked} as asked from frame semi join wanted using (id)"
+        )
+        pattern = "H" + "G" * self.n
+        groups = self.groups(work, f"(select id, '{pattern}' as pattern from guess_asked where asked)")
+        table = self._view(work, groups, self.draw(work, name, groups))
+        self._tell(work, name, table)
+        return table
+
+    def _view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
+        rows = []
+        ids = (problem_id for group in groups for problem_id in group.problems["id"].to_pylist())
+        for problem, problem_id in enumerate(ids):
+            _, passes, fails = outcomes.prefix(problem)
+            guessed = True if passes else False if fails == self.n else None
+            drawn = outcomes.n - outcomes.code(MISSING, problem, outcomes.n)
+            rows.append({"id": problem_id, "guessed": guessed, "guess_asked": True, "guess_drawn": drawn})
+        work.con.register("tried", pa.Table.from_pylist(rows, schema=self.table_schema()))
+        table = arrow(
+            work.con,
+            """select id, guessed, asked as guess_asked, coalesce(guess_drawn, 0) as guess_drawn
+            from guess_asked left join tried using (id)""",
+        )
+        work.con.unregister("tried")
+        return table.cast(self.table_schema())
+
+    def _tell(self, work: Work, name: str, table: pa.Table) -> None:
+        """A line with the hits by kind of answer, when `form` has measured it."""
+        work.con.register("told", table)
+        columns = {row[0] for row in work.con.execute("select column_name from (describe frame)").fetchall()}
+        kind = KIND if KIND in columns else "'all'"
+        found = work.con.execute(
+            f"""select coalesce({kind}, 'unknown') as kind, count(*) filter (guessed), count(*)
+            from told join frame using (id) where guess_asked group by 1 order by 1"""
+        ).fetchall()
+        work.con.unregister("told")
+        hits, tested = (sum(row[place] for row in found) for place in (1, 2))
+        kinds = ", ".join(f"{kind} {hit} of {of}" for kind, hit, of in found)
+        if tested:
+            work.progress.line(f"{name}: {hits:,} of {tested:,} guessed" + (f" ({kinds})" if kind == KIND else ""))

@@ -1,0 +1,149 @@
+"""What the annotators that sample a model have in common: which rollouts are theirs, and drawing what is missing.
+
+Their columns are views over rollouts and verdicts, never stored: raising n or max_tokens, another rule, or a new grader
+change what is missing, not what is there.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from curation.annotate import Annotator, HowItRuns, Work, count
+from curation.client import Client
+from curation.duck import arrow
+from curation.grading import grade_stored
+from curation.model import Model, api_key, identity
+from curation.outcomes import Outcomes
+from curation.prompt import Prompt
+from curation.rollouts import Rollouts, Sampling
+from curation.sampling import Sampler, Tally
+from curation.standing import Group, Standing, standing
+from curation.verify.pool import graders
+
+CUT_OFF_WARNING = 0.1
+NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
+
+
+class Sampled(Annotator, Sampling):
+    """Draws n samples of a problem from a model, or as many as settle it."""
+
+    UNIT: ClassVar[str] = "samples"
+
+    model: str
+    """Which of the recipe's models is sampled."""
+    n: int = Field(gt=0, le=1024)
+    """Samples a problem, at most."""
+    max_tokens: int = Field(gt=0, lt=1 << 31)
+    """Length at which a sample is cut off."""
+    prompt: dict[str, Any] = Field(default={})
+    """How prompts differ from the model's `prompt`, key by key."""
+    cut_off: Literal["wrong", "unknown"] = "wrong"
+    """What a sample cut off at max_tokens counts as: wrong at the length that RL will use, unknown below it."""
+    patience: Annotated[float, HowItRuns()] = Field(default=120.0, gt=0)
+    """Seconds without any reply after which the servers count as gone."""
+
+    def sampling(self) -> Sampling:
+        return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
+
+    def prompt_of(self, model: Model, changes: Mapping[str, Any]) -> Prompt:
+        """The prompt for a source; changes: how it differs there."""
+        return model.prompt.merged({**self.prompt, **changes})
+
+    def rollouts(self, work: Work, sources: list[str]) -> dict[str, Rollouts]:
+        """Which rollouts are those of this annotator, by source."""
+        model = work.models[self.model]
+        known = identity(model)
+        if known.get("unpinned"):
+            work.store.warn(
+                f"model {self.model!r}: what {', '.join(model.urls)} serves is not pinned; its samples are kept apart from pinned "
+                "ones. Give models." + self.model + ".revision to say which weights it serves"
+            )
+        prompts = {source: self.prompt_of(model, work.prompts.get(source, {})) for source in sources}
+        return {source: Rollouts(work.store, known, prompt, self.sampling()) for source, prompt in prompts.items()}
+
+    def groups(self, work: Work, patterns: str) -> list[Group]:
+        """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group.
+
+        patterns: SQL with id and pattern (settling.py) of these problems.
+        """
+        table = arrow(
+            work.con,
+            f"""select {", ".join(NEEDED)}, pattern, source from problems join {patterns} as p using (id)
+            where verifier is not null order by row""",
+        )
+        by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
+        for source, rollouts in self.rollouts(work, table["source"].unique().to_pylist()).items():
+            by_hash.setdefault(rollouts.hash, (rollouts, []))[1].append(source)
+        return [
+            Group(rollouts, table.filter(pc.is_in(table["source"], pa.array(sources))).select([*NEEDED, "pattern"]))
+            for rollouts, sources in by_hash.values()
+        ]
+
+    def standing(self, work: Work, groups: list[Group]) -> Standing:
+        return standing(work.con, groups, self.n, self.max_tokens, self.cut_off == "wrong")
+
+    def draw(self, work: Work, name: str, groups: list[Group]) -> Outcomes:
+        """Draws and grades what is missing, and gives what is known then."""
+        known = self.standing(work, groups)
+        if known.ungraded.num_rows:  # first: it may settle all
+            with work.progress.step(name, known.ungraded.num_rows, "verdicts") as step:
+                grade_stored(work.con, graders(), groups, known.ungraded, step)
+            known = self.standing(work, groups)
+        if known.open:
+            self._sample(work, name, groups, known)
+            known = self.standing(work, groups)
+        else:
+            work.progress.line(f"{name}: nothing is missing, nothing is sampled")
+        for group in groups:
+            work.store.merge(group.rollouts.folder)
+            work.store.merge(group.rollouts.verdict_folder)
+        ungradable = count(work.con, "problems semi join wanted using (id) where verifier is null")
+        if ungradable:
+            work.store.warn(
+                f"{name}: {ungradable} problems name no verifier and are not sampled; what it measures stays unknown for "
+                "them. Give their source a `verifier`"
+            )
+        return known.outcomes
+
+    def _sample(self, work: Work, name: str, groups: list[Group], known: Standing) -> None:
+        model, missing = work.models[self.model], known.missing
+        servers = work.servers(model)
+        if work.budget is not None:
+            work.budget.hire(model.price, model.serve.tensor_parallel_size * len(servers))
+        client = Client(servers, api_key(model), model.concurrency, self.patience, work.progress.line)
+        with work.progress.step(name, missing, self.UNIT) as step:
+            sampler = Sampler(
+                work.con, client, graders(), groups, known, self.max_tokens, step, work.budget, model.price
+            )
+            try:
+                sampler.run()
+            finally:
+                _report(work, name, sampler.tally, missing)
+
+    def warn_of_cut_off(self, work: Work, name: str, truncated: int, drawn: int) -> None:
+        if truncated > CUT_OFF_WARNING * drawn:
+            counts = "count as failures" if self.cut_off == "wrong" else "stay unknown"
+            work.store.warn(
+                f"{name}: {truncated / drawn:.0%} of the samples were cut off at max_tokens={self.max_tokens} and {counts}; "
+                "raise it if RL will use a larger one (cut-off samples are continued, not drawn again)"
+            )
+
+
+def _report(work: Work, name: str, tally: Tally, missing: int) -> None:
+    work.drawn[name] = {
+        "drawn": tally.drawn,
+        "continued": tally.continued,
+        "aborted": tally.aborted,
+        "missing": missing,
+        "tokens": tally.tokens,
+        "prompt_tokens": tally.prompt_tokens,
+    }
+    if tally.refused:
+        problem_id, reason = next(iter(tally.refused.items()))
+        work.store.warn(
+            f"{name}: the server refused {len(tally.refused)} problems, which stay unknown; "
+            f"the first is {problem_id}: {reason}"
+        )

@@ -1,0 +1,79 @@
+"""What the store holds of the samples that are wanted: their outcomes, what has to go on, what has no verdict yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.duck import arrow
+from curation.outcomes import ASKED, CUT_OFF, ERROR, FAIL, MISSING, PASS, Outcomes
+from curation.rollouts import Rollouts
+
+_UNGRADED = pa.schema(
+    [("group", pa.int32()), ("problem", pa.int64()), ("rollout", pa.string()), ("filename", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Problems that share a prompt, and so a set of rollouts."""
+
+    rollouts: Rollouts
+    problems: pa.Table
+    """Columns id, prompt, messages, answer, verifier, verifier_args, and `pattern`: when each is settled."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is in the store of n samples of every problem; problems are counted through all groups."""
+
+    outcomes: Outcomes
+    continuing: dict[int, str]
+    """The rollout that a missing sample goes on from, by its place in `outcomes`."""
+    ungraded: pa.Table
+    """Rollouts without a verdict: group, problem (its row there), rollout, filename."""
+
+    @property
+    def missing(self) -> int:
+        """Samples that would have to be drawn for all n of every problem that is not settled."""
+        o = self.outcomes
+        return sum(o.code(MISSING, problem, o.n) for problem in range(o.problems) if not o.closed[problem])
+
+    @property
+    def open(self) -> int:
+        """Problems that are not settled."""
+        return self.outcomes.problems - sum(self.outcomes.closed)
+
+
+def standing(
+    con: duckdb.DuckDBPyConnection, groups: Sequence[Group], n: int, max_tokens: int, cut_off_fails: bool
+) -> Standing:
+    """What the store holds of the first n samples of every problem, as if all were drawn with this `max_tokens`."""
+    patterns = pa.chunked_array([chunk for group in groups for chunk in group.problems["pattern"].chunks], pa.string())
+    outcomes = Outcomes(n, patterns, cut_off_fails)
+    continuing: dict[int, str] = {}
+    ungraded = [_UNGRADED.empty_table()]
+    first = 0
+    for number, group in enumerate(groups):
+        count = np.arange(group.problems.num_rows, dtype=np.int64)
+        con.register("numbered", group.problems.select(["id", "verifier"]).append_column("problem", pa.array(count)))
+        found = arrow(
+            con,
+            f"""select {number}::int as "group", problem, ({first} + problem) * {n} + sample_index as place, filename,
+                case when short then {MISSING} when cut_off then {CUT_OFF} when outcome = 'correct' then {PASS}
+                     when outcome = 'wrong' then {FAIL} when outcome = 'error' then {ERROR} else {ASKED} end::utinyint as code,
+                case when code in ({MISSING}, {ASKED}) then rollout end as rollout
+            from {group.rollouts.graded(n, max_tokens, "numbered")} as graded
+            join numbered on numbered.id = graded.problem_id""",
+        )
+        con.unregister("numbered")
+        first += group.problems.num_rows
+        outcomes.fill(found["place"].to_numpy(), found["code"].to_numpy())
+        short = found.filter(pc.equal(found["code"], MISSING))
+        continuing |= zip(short["place"].to_pylist(), short["rollout"].to_pylist(), strict=True)
+        ungraded.append(found.filter(pc.equal(found["code"], ASKED)).select(_UNGRADED.names).cast(_UNGRADED))
+    outcomes.begin()
+    return Standing(outcomes, continuing, pa.concat_tables(ungraded))

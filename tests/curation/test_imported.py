@@ -1,0 +1,453 @@
+"""Samples drawn elsewhere: rows of each layout in, rollouts out."""
+
+import contextlib
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curation import problem
+from curation.duck import arrow
+from curation.gathering import Gathered, Gatherer, Stated
+from curation.import_files import ImportRefused, files_of
+from curation.imported import commit, copies
+from curation.matching import Problems
+from curation.progress import Progress
+from curation.prompt import Prompt
+from curation.rollouts import ROLLOUTS, Rollouts, Sampling
+from curation.sample import Asked
+from curation.store import Store
+
+MODEL = {"repository": "org/name", "commit": "0" * 40}
+CHAT = Prompt(system="Be brief.", template="{prompt}\nBox the answer.")
+RAW = Prompt(style="raw", template="Q: {prompt}\nA:", stop=("\n",))
+PLAIN = Prompt()
+DRAWN = Stated({"temperature": 0.7, "max_tokens": 64}, {"temperature": "--drawn", "max_tokens": "--drawn"})
+ADD, TIMES = "What is 3 + 4?", "What is 3 * 4?"
+
+
+def asked(*prompts: str, source: str = "s", messages: Any = ()) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": problem.digest(prompt, messages, str(number)),
+            "prompt": prompt,
+            "messages": [*messages],
+            "source": source,
+        }
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+POOL = asked(ADD, TIMES)
+ONE, TWO = (row["id"] for row in POOL)
+
+
+class Desk:
+    """A workspace to import into, and what came of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.store = folder, Store(str(folder / "workspace"))
+
+    def jsonl(self, name: str, *rows: Any) -> str:
+        path = self.folder / name
+        text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        return str(path)
+
+    def parquet(self, name: str, *rows: dict[str, Any]) -> str:
+        pq.write_table(pa.Table.from_pylist([*rows]), self.folder / name)
+        return str(self.folder / name)
+
+    def take(
+        self, *files: str, prompt: Prompt = PLAIN, stated: Stated = DRAWN, pool: Any = None, **how: Any
+    ) -> Gathered:
+        """Imports; gives what the files held. `self.counts` is what was new."""
+        problems = Problems(POOL if pool is None else pool, {"s": prompt, "t": prompt})
+        how.setdefault("commit_bytes", 1 << 20)
+        commit_bytes = how.pop("commit_bytes")
+        with Progress(quiet=True).step("import") as step, self.store.connect() as con:
+            out = Gatherer(self.store, problems, MODEL, stated, **how).gather(files_of(files), self.folder, step)
+            self.counts = commit(self.store, con, out, step, commit_bytes)
+            self.copies = copies(self.store, out)
+        return out
+
+    def rows(self, *names: str, sampling: Sampling | None = None, prompt: Prompt = PLAIN) -> list[tuple[Any, ...]]:
+        rollouts = Rollouts(self.store, MODEL, prompt, sampling or Sampling(temperature=0.7))
+        stored = self.store.scan(rollouts.folder, ROLLOUTS)
+        query = f"select {', '.join(names)} from {stored} order by problem_id = '{TWO}', sample_index"
+        return [tuple(row.values()) for row in arrow(self.store.connect(), query).to_pylist()]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def sums(*texts: str, prompt: str = ADD, **more: Any) -> list[dict[str, Any]]:
+    return [{"prompt": prompt, "completion": text, "finish_reason": "stop"} | more for text in texts]
+
+
+# ---- the layouts
+
+
+def test_a_verl_dump_whose_chat_was_read_back_without_special_tokens(desk: Desk) -> None:
+    shown = f"system\nBe brief.\nuser\n{ADD}\nBox the answer.\nassistant\n"
+    path = desk.jsonl(
+        "10.jsonl",
+        {"input": shown, "output": "7", "gts": "7", "score": 1.0, "step": 10, "acc": True},
+        {"input": shown, "output": "8", "gts": "7", "score": -1.0, "step": 10, "acc": False},
+    )
+    out = desk.take(path, prompt=CHAT)
+    assert [*out.layouts.values()] == ["verl"]
+    assert desk.rows("problem_id", "sample_index", "text", "tokens", "finish_reason", "max_tokens", prompt=CHAT) == [
+        (ONE, 0, "7", None, "stop", 64),
+        (ONE, 1, "8", None, "stop", 64),
+    ]
+    assert (out.ended_unknown, out.beside, out.steps) == (2, None, {"10"})
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "<|im_start|>system\n{s}<|im_end|>\n<|im_start|>user\n{u}<|im_end|>\n<|im_start|>assistant\n<think>\n",
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{s}<|eot_id|><|start_header_id|>user<|end_header_id|>"
+        "\n\n{u}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        "system\n\n{s}user\n\n{u}assistant\n\n",
+        "<s>[INST] {s}\n\n[/INST] [INST] {u} [/INST]",
+        "<bos><start_of_turn>user\n{s}<end_of_turn>\n<start_of_turn>user\n{u}<end_of_turn>\n<start_of_turn>model\n",
+        "<｜begin▁of▁sentence｜>{s}<｜User｜>{u}<｜Assistant｜>",
+    ],
+)
+def test_the_last_user_turn_is_found_in_the_chats_of_known_templates(shown: str) -> None:
+    problems = Problems(POOL, {"s": CHAT})
+    text = shown.replace("{s}", "Be brief.").replace("{u}", f"{ADD}\nBox the answer.")
+    match = problems.match(Asked(text, "sent"))
+    assert match is not None
+    assert (problems.ids[match.place], match.differs, match.beside) == (ONE, None, None)
+
+
+def test_trl_completions_as_text_and_as_conversations(desk: Desk) -> None:
+    text = {"step": 1, "prompt": f"Q: {ADD}\nA:", "completion": " 7", "accuracy_reward": 1.0, "advantage": 0.5}
+    out = desk.take(desk.parquet("completions_00001.parquet", text), prompt=RAW)
+    assert [*out.layouts.values()] == ["trl"]
+    assert arrow(desk.store.connect(), f"select \"right\" from '{out.path}'").to_pylist() == [{"right": True}]
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{ADD}\nBox the answer."}]
+    talk = text | {"prompt": turns, "completion": [{"role": "assistant", "content": "It is 7."}]}
+    desk.take(desk.parquet("completions_00002.parquet", talk), prompt=CHAT)
+    assert desk.rows("text", prompt=RAW) == [(" 7",)]
+    assert desk.rows("text", prompt=CHAT) == [("It is 7.",)]
+
+
+def test_open_r1_rows_come_to_one_sample_a_generation(desk: Desk) -> None:
+    row = {
+        "problem": ADD,
+        "generations": ["<think>so</think>7", "<think>cut"],
+        "finish_reasons": ["stop", "length"],
+        "correctness_math_verify": [True, False],
+        "messages": [{"role": "user", "content": "something else"}],
+    }
+    desk.take(desk.parquet("r1.parquet", row))
+    desk.take(desk.jsonl("r1.jsonl.gz", row | {"problem": TIMES}))
+    assert desk.rows("problem_id", "text", "finish_reason") == [
+        (ONE, "<think>so</think>7", "stop"),
+        (ONE, "<think>cut", "length"),
+        (TWO, "<think>so</think>7", "stop"),
+        (TWO, "<think>cut", "length"),
+    ]
+
+
+def test_vllm_batches_are_joined_with_their_requests(desk: Desk) -> None:
+    def request(name: str, prompt: str, temperature: float) -> dict[str, Any]:
+        body = {"model": "m", "messages": [{"role": "user", "content": prompt}], "temperature": temperature}
+        return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body | {"max_tokens": 32}}
+
+    def reply(name: str, *texts: str | None) -> dict[str, Any]:
+        choices = [
+            {"index": k, "message": {"role": "assistant", "content": text, "reasoning": "hm"}, "finish_reason": "stop"}
+            for k, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 9, "completion_tokens": 5}
+        body = {"model": "m", "created": 1_700_000_000, "choices": choices, "usage": usage}
+        return {"id": "x", "custom_id": name, "response": {"status_code": 200, "request_id": "r", "body": body}}
+
+    failed = {"id": "y", "custom_id": "c", "response": {"status_code": 500, "body": None}, "error": "overloaded"}
+    replies = desk.jsonl("replies.jsonl", reply("a", "7"), reply("b", "12", None), failed)
+    requests = desk.jsonl("requests.jsonl", request("a", ADD, 0.7), request("b", TIMES, 0.7), request("c", ADD, 0.7))
+    out = desk.take(replies, requests, stated=Stated())
+    assert desk.rows("problem_id", "text", "reasoning", "tokens", "prompt_tokens", "max_tokens", "drawn_at") == [
+        (ONE, "7", "hm", 5, 9, 32, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        (TWO, "12", "hm", None, 9, 32, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        (TWO, "", "hm", None, 9, 32, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+    ]
+    assert dict(out.rejected) == {"the request failed": 1}
+    assert out.first_rejected["the request failed"] == "replies.jsonl row 2: the request failed: overloaded"
+
+
+def test_a_vllm_request_may_be_called_by_the_problems_id(desk: Desk) -> None:
+    body = {"choices": [{"text": " 7", "finish_reason": "length"}]}
+    rows = [{"custom_id": name, "response": {"status_code": 200, "body": body}} for name in (ONE, f"{TWO}-3")]
+    desk.take(desk.jsonl("replies.jsonl", *rows))
+    assert desk.rows("problem_id", "finish_reason") == [(ONE, "length"), (TWO, "length")]
+
+
+def test_vllm_request_outputs(desk: Desk) -> None:
+    outputs = [
+        {"index": 0, "text": " 7", "token_ids": [1, 2], "finish_reason": "stop"},
+        {"index": 1, "text": " 8", "token_ids": [3], "finish_reason": "abort"},
+    ]
+    row = {
+        "prompt": f"Q: {ADD}\nA:",
+        "prompt_token_ids": [5, 6, 7],
+        "outputs": outputs,
+        "sampling_params": {"top_k": 0},
+    }
+    for path in (desk.jsonl("outputs.jsonl", row), desk.parquet("outputs.parquet", row)):
+        out = desk.take(path, prompt=RAW)
+        assert dict(out.rejected) == {"finish_reason is neither stop nor length": 1}
+    rows = desk.rows("text", "token_ids", "tokens", "prompt_tokens", prompt=RAW)
+    assert rows == [(" 7", [1, 2], 2, 3)] * 2
+
+
+def test_plain_columns_conversations_and_lists(desk: Desk) -> None:
+    turns = [{"from": "human", "value": ADD}, {"from": "gpt", "value": "seven"}]
+    listed = {"question": ADD, "responses": ["a", "b"], "tokens": [1, 2], "thinking": ["x", "y"]}
+    desk.take(
+        desk.jsonl(
+            "one.jsonl", {"question": ADD, "output": "7", "completion_tokens": 1, "thinking": "hm", "dtype": "bf16"}
+        ),
+        desk.jsonl("talk.jsonl", {"system": None, "conversations": turns}),
+        desk.jsonl("list.jsonl", listed),
+    )
+    assert desk.rows("text", "tokens", "reasoning", "dtype") == [
+        ("7", 1, "hm", "bf16"),
+        ("seven", None, None, None),
+        ("a", 1, "x", None),
+        ("b", 2, "y", None),
+    ]
+
+
+def test_a_completion_that_is_a_list_itself_is_one_completion(desk: Desk) -> None:
+    desk.take(desk.jsonl("one.jsonl", *sums('["1", "2"]')))
+    assert desk.rows("text") == [('["1", "2"]',)]
+
+
+def test_columns_are_named_in_sql_and_rows_chosen(desk: Desk) -> None:
+    rows = [{"meta": {"q": ADD}, "said": said, "who": who} for said, who in (("7", "r1"), ("8", "other"), ("x", "r1"))]
+    columns = {"prompt": "meta->>'$.q'", "completion": "said", "tokens": "said::int"}
+    out = desk.take(desk.jsonl("odd.jsonl", *rows, *rows), columns=columns, where="who = 'r1'", layout="plain")
+    assert desk.rows("text", "tokens") == [("7", 7), ("7", 7)]
+    assert out.rejected == {"SQL failed": 2}
+
+
+@pytest.mark.parametrize("sql", ["(select 1)", "read_text('/etc/passwd')", "sum(1)", "no_such_column", "random()"])
+def test_columns_in_sql_reach_nothing_but_the_row(desk: Desk, sql: str) -> None:
+    path = desk.jsonl("one.jsonl", *sums("7"))
+    with pytest.raises(ImportRefused, match="--column completion: "):
+        desk.take(path, columns={"completion": sql})
+
+
+def test_a_file_of_no_known_layout_names_its_columns(desk: Desk) -> None:
+    with pytest.raises(ImportRefused, match=r"odd.jsonl: no layout .* columns said, who.*--column completion="):
+        desk.take(desk.jsonl("odd.jsonl", {"said": "7", "who": "me"}))
+
+
+# ---- settings
+
+
+def test_what_the_file_says_decides_the_set_row_by_row(desk: Desk) -> None:
+    rows = [*sums("warm", temperature=1.0, max_tokens=32, top_k=0), *sums("cool", temperature=0.7, max_new_tokens=64)]
+    out = desk.take(desk.jsonl("both.jsonl", *rows), stated=Stated())
+    assert len(out.groups) == 2
+    assert desk.rows("text", "max_tokens") == [("cool", 64)]
+    assert desk.rows("text", "max_tokens", sampling=Sampling()) == [("warm", 32)]
+    assert out.assumed["top_p"] == 1.0
+    assert "temperature" not in out.assumed
+
+
+def test_what_nobody_says_is_asked_for_with_both_remedies(desk: Desk) -> None:
+    path = desk.jsonl("one.jsonl", *sums("7"))
+    with pytest.raises(ImportRefused) as refusal:
+        desk.take(path, stated=Stated(), likes=["pass_rate"])
+    for part in ("temperature and max_tokens", "--like pass_rate", "--drawn temperature=1.0 --drawn max_tokens=4096"):
+        assert part in str(refusal.value)
+
+
+def test_a_file_that_says_otherwise_is_refused_with_row_and_both_values(desk: Desk) -> None:
+    path = desk.jsonl("one.jsonl", *sums("7", temperature=0.7), *sums("8", temperature=1.0))
+    with pytest.raises(ImportRefused, match=r"one.jsonl row 1: the file says temperature=1.0, --drawn says 0.7"):
+        desk.take(path)
+    assert desk.rows("text") == []
+
+
+def test_more_tokens_than_max_tokens_is_a_wrong_statement(desk: Desk) -> None:
+    with pytest.raises(ImportRefused, match=r"row 0: has 65 tokens, more than max_tokens=64"):
+        desk.take(desk.jsonl("one.jsonl", *sums("7", tokens=65)))
+
+
+def test_samples_of_two_models_are_not_pooled(desk: Desk) -> None:
+    with pytest.raises(ImportRefused, match=r"row 1: its model is 'b', that of one.jsonl row 0 is 'a'"):
+        desk.take(desk.jsonl("one.jsonl", *sums("7", model="a"), *sums("8", model="b")))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sent", "named"),
+    [
+        (CHAT, [{"role": "user", "content": f"{ADD}\nBox the answer."}], "system 'Be brief.'"),
+        (CHAT, [{"role": "user", "content": ADD}], "Box the answer"),
+        (CHAT, f"user\n{ADD}\nBox the answer.\nassistant\n", "no system turn 'Be brief.'"),
+        (CHAT, f"system\nBe brief.\nuser\n{ADD}\nassistant\n", "Box the answer"),
+        (RAW, [{"role": "user", "content": ADD}], "'Q: {prompt}"),
+    ],
+)
+def test_another_prompt_than_the_recipes_is_refused(desk: Desk, prompt: Prompt, sent: Any, named: str) -> None:
+    path = desk.jsonl("one.jsonl", *({**row, "prompt": sent} for row in sums("7")))
+    with pytest.raises(ImportRefused, match="row 0: its prompt is not the one") as refusal:
+        desk.take(path, prompt=prompt)
+    assert named in str(refusal.value)
+
+
+def test_a_system_text_that_the_template_may_have_put_there_is_told(desk: Desk) -> None:
+    shown = f"system\nYou are Qwen.\nuser\n{ADD}\nassistant\n"
+    out = desk.take(desk.jsonl("1.jsonl", {"input": shown, "output": "7", "score": 1, "step": 1}))
+    assert out.beside == "You are Qwen."
+
+
+# ---- problems
+
+
+def test_problem_ids_come_before_prompts_and_blanks_do_not_matter(desk: Desk) -> None:
+    rows = [{"problem_id": TWO, "completion": "12"}, {"prompt": " What is\n3 + 4? ", "completion": "7"}]
+    desk.take(desk.jsonl("one.jsonl", *rows))
+    assert desk.rows("problem_id", "text") == [(ONE, "7"), (TWO, "12")]
+
+
+def test_an_ambiguous_prompt_goes_to_the_first_in_source_order_and_is_counted(desk: Desk) -> None:
+    pool = [*POOL, *asked("x", ADD, source="t")]
+    out = desk.take(desk.jsonl("one.jsonl", *sums("7"), *sums("12", prompt=TIMES)), pool=pool)
+    assert (out.ambiguous, desk.rows("problem_id")) == (1, [(ONE,), (TWO,)])
+
+
+def test_what_matches_no_problem_is_counted_with_examples(desk: Desk) -> None:
+    out = desk.take(desk.jsonl("one.jsonl", *sums("7"), *sums(*"abcd", prompt="What is 9 + 9?")))
+    assert (out.samples, out.staged, out.unmatched) == (5, 1, 4)
+    assert out.unmatched_examples[0] == {"at": "one.jsonl row 1", "prompt": "What is 9 + 9?"}
+    assert len(out.unmatched_examples) == 3
+
+
+def test_when_nothing_matches_a_prompt_is_shown_beside_a_problem(desk: Desk) -> None:
+    with pytest.raises(ImportRefused) as refusal:
+        desk.take(desk.jsonl("one.jsonl", *sums("7", prompt="What is 9 + 9?")))
+    assert "What is 9 + 9?" in str(refusal.value)
+    assert ADD in str(refusal.value)
+
+
+# ---- bad rows
+
+
+def test_bad_rows_are_counted_by_reason_with_the_first(desk: Desk) -> None:
+    bad = [
+        "not json",
+        {"prompt": ADD, "completion": None},
+        {"prompt": "  ", "completion": "7"},
+        {"prompt": ADD, "completion": "7", "token_ids": "abc"},
+        {"prompt": ADD, "completion": "7", "tokens": "many"},
+        {"prompt": ADD, "completion": "7", "finish_reason": "content_filter"},
+        {"prompt": ADD, "completion": "7", "temperature": -1},
+    ]
+    said = {"temperature": 0.7, "max_tokens": 64}
+    rows = [said | row if isinstance(row, dict) else row for row in [*bad, *sums(*"1234567")]]
+    out = desk.take(desk.jsonl("one.jsonl", *rows), stated=Stated())
+    assert dict(out.rejected) == {
+        "not JSON": 1,
+        "no completion": 1,
+        "no prompt": 1,
+        "token_ids is no list": 1,
+        "tokens is no number": 1,
+        "finish_reason is neither stop nor length": 1,
+        "temperature cannot be": 1,
+    }
+    assert out.first_rejected["no completion"] == "one.jsonl row 1: no completion"
+    assert (out.samples, out.staged) == (14, 7)
+
+
+def test_over_half_bad_is_refused_and_nothing_imported(desk: Desk) -> None:
+    with pytest.raises(ImportRefused, match=r"2 of 3 samples cannot be used(.|\n)*2 x one.jsonl row 1: no completion"):
+        desk.take(desk.jsonl("one.jsonl", *sums("7"), *sums(None, None)))  # type: ignore[arg-type]
+    assert desk.rows("text") == []
+
+
+# ---- how a sample ended
+
+
+def test_without_a_finish_reason_the_length_says_how_a_sample_ended(desk: Desk) -> None:
+    rows = [{"prompt": ADD, "completion": str(tokens), "tokens": tokens} for tokens in (63, 64, None)]
+    out = desk.take(desk.jsonl("one.jsonl", *rows))
+    assert desk.rows("text", "finish_reason") == [("63", "stop"), ("64", "length"), ("None", "stop")]
+    assert out.ended_unknown == 1
+
+
+# ---- filing
+
+
+def test_importing_again_adds_nothing_and_neither_does_a_copy_of_the_file(desk: Desk) -> None:
+    first = desk.jsonl("one.jsonl", *sums("7", "8"))
+    copy = desk.jsonl("copy.jsonl", *sums("7", "8"))
+    desk.take(first)
+    assert desk.counts == [2]
+    desk.take(first, copy)
+    assert desk.counts == [0]
+    assert desk.rows("sample_index", "text") == [(0, "7"), (1, "8")]
+
+
+def test_free_sample_indexes_are_taken_in_file_order(desk: Desk) -> None:
+    rollouts = Rollouts(desk.store, MODEL, PLAIN, Sampling(temperature=0.7))
+    here = {"text": "here", "finish_reason": "stop", "max_tokens": 64, "drawn_at": datetime.now(UTC), "problem_id": ONE}
+    rows = [here | {"rollout": f"r{k}", "sample_index": k} for k in (0, 2)]
+    desk.store.append(rollouts.folder, pa.Table.from_pylist(rows, schema=ROLLOUTS))
+    desk.take(desk.jsonl("10.jsonl", *sums("c")), desk.jsonl("9.jsonl", *sums("a", "b")))
+    assert desk.rows("sample_index", "text") == [(0, "here"), (1, "c"), (2, "here"), (3, "a"), (4, "b")]
+
+
+def test_a_glob_counts_numbers_up(desk: Desk) -> None:
+    for number in (2, 10, 1):
+        desk.jsonl(f"{number}.jsonl", *sums(str(number)))
+    desk.take(str(desk.folder / "*.jsonl"))
+    assert desk.rows("text") == [("1",), ("2",), ("10",)]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_kill_between_parts_doubles_nothing_and_loses_nothing(desk: Desk, after: int) -> None:
+    path = desk.jsonl("one.jsonl", *sums(*(str(k) for k in range(2000))))
+    append, parts = Store.append, 0
+
+    def dying(store: Store, folder: str, table: Any) -> str:
+        nonlocal parts
+        parts += 1
+        if parts > after:
+            raise Killed
+        return append(store, folder, table)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(Store, "append", dying)
+        desk.take(path, commit_bytes=1)
+    desk.store = Store(desk.store.url)
+    desk.take(path)
+    assert desk.rows("sample_index", "text") == [(k, str(k)) for k in range(2000)]
+
+
+def test_copies_are_told_from_draws(desk: Desk) -> None:
+    ids = [*range(20)]
+    desk.take(desk.jsonl("copies.jsonl", *sums("a", "b", token_ids=ids), *sums("c", token_ids=[*ids, 20])))
+    assert desk.copies == pytest.approx(2 / 3)
+    short = desk.jsonl("short.jsonl", *sums("7", "7", prompt=TIMES, token_ids=[7]))
+    desk.take(short, pool=asked("", TIMES)[1:])
+    assert desk.copies == 0
