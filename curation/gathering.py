@@ -31,10 +31,12 @@ from curation.store import Store
 
 EXAMPLES = 3
 STAGED = pa.schema(
-    [("n", pa.int64()), ("group", pa.int32()), ("right", pa.bool_())]
+    [("n", pa.int64()), ("group", pa.int32()), ("right", pa.bool_()), ("content", pa.binary(16))]
     + [(f.name, f.type) for f in ROLLOUTS if f.name != "sample_index"]
 )
-"""A sample to import: its number, the set it belongs to, whether the file's score calls it right, its row."""
+"""A sample to import: its number, the set it belongs to, whether the file's score calls it right, a digest of what the
+model said (NULL where that is too short to tell copies from draws), and its row."""
+TELLING_TOKENS, TELLING_CHARACTERS = 16, 64
 _EXAMPLE = {"temperature": "1.0", "max_tokens": "4096"}
 
 
@@ -213,7 +215,7 @@ class Gatherer:
             "dtype": one.dtype,
             "drawn_at": one.drawn_at or file.modified,
         }
-        return values | {"group": group, "right": one.right}
+        return values | {"group": group, "right": one.right, "content": _content(one)}
 
     def _one_model(self, one: Sample, where: str) -> None:
         if one.model is None:
@@ -302,3 +304,12 @@ def _requested(found: Row, asked: Asked | None, settings: Mapping[str, float]) -
     """What a request adds to its completion."""
     prompt = {"prompt": asked.content} if asked is not None and found.get("prompt") is None else {}
     return prompt | {name: value for name, value in settings.items() if found.get(name) is None}
+
+
+def _content(one: Sample) -> bytes | None:
+    """A digest of the token ids, or where there are none of the text."""
+    if one.token_ids is not None:
+        telling, said = len(one.token_ids) >= TELLING_TOKENS, str(one.token_ids)
+    else:
+        telling, said = len(one.text) >= TELLING_CHARACTERS, one.text
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest() if telling else None

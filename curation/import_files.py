@@ -1,5 +1,6 @@
 """Files to import, as batches of rows: Parquet or JSON Lines, with SQL over their columns when it is given."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from curation import sql
 from curation.duck import arrow, connect, quoted
-from curation.jsonl import objects
+from curation.jsonl import BLOCK, COMPRESSIONS, objects
 from curation.sample import Row
 from curation.source import ROW, Source, SourceError
 from curation.store import filesystem
@@ -31,6 +32,7 @@ class File:
     kind: str
     """parquet or jsonl, by its first bytes."""
     sha256: str
+    """Of its content, unpacked where it is a packed JSON Lines file."""
     modified: datetime
 
     @property
@@ -87,11 +89,19 @@ def files_of(patterns: Iterable[str]) -> list[File]:
                 fs, inside = filesystem(path)
                 with fs.open(inside, "rb") as file:
                     kind = "parquet" if file.read(4) == b"PAR1" else "jsonl"
-                digest = Source(jsonl=[path]).resolve()["files"][0]["sha256"]
-                found.append(File(path, kind, digest, fs.modified(inside).astimezone(UTC)))
+                found.append(File(path, kind, _digest(fs, inside, kind), fs.modified(inside).astimezone(UTC)))
         except (SourceError, OSError) as error:
             raise ImportRefused(f"FILE: {str(error).removeprefix('jsonl: ')}; give paths or globs") from error
     return found
+
+
+def _digest(fs: Any, path: str, kind: str) -> str:
+    hasher = hashlib.sha256()
+    packed = COMPRESSIONS.get(path.rsplit(".", 1)[-1]) if kind == "jsonl" else None
+    with fs.open(path, "rb") as raw, pa.input_stream(raw, compression=packed) as stream:
+        while block := stream.read(BLOCK):
+            hasher.update(block)
+    return hasher.hexdigest()
 
 
 def _numbered(path: str) -> list[tuple[int, str]]:

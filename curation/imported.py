@@ -18,8 +18,6 @@ from curation.store import Store
 
 BATCH_ROWS = 512
 COMMIT_BYTES = 64 << 20
-TELLING_TOKENS, TELLING_CHARACTERS = 16, 64
-"""Samples shorter than this may well be equal by chance."""
 
 
 def commit(
@@ -93,22 +91,13 @@ def _placed(
     )
 
 
-def copies(store: Store, gathered: Gathered) -> float:
+def copies(con: duckdb.DuckDBPyConnection, gathered: Gathered) -> float:
     """The share of samples that are equal to another one of their problem, of those long enough to tell."""
-    equal = samples = 0
-    con = store.connect()
-    # Every text is looked at once: none has to be kept.
-    con.execute("set enable_external_file_cache = false; set threads = 1; set preserve_insertion_order = false")
-    for number, rollouts in enumerate(gathered.groups):
-        found = con.execute(
-            f"""with told as (
-                select problem_id, case when token_ids is null then hash(text) else hash(token_ids) end as content,
-                    coalesce(len(token_ids) >= {TELLING_TOKENS}, strlen(text) >= {TELLING_CHARACTERS}) as telling
-                from {store.scan(rollouts.folder, ROLLOUTS)}),
-            ours as (select distinct problem_id from {parquet([str(gathered.path)])} where "group" = {number})
-            select coalesce(sum(times) filter (times > 1), 0), coalesce(sum(times), 0)
-            from (select count(*) as times from told semi join ours using (problem_id) where telling
-                group by problem_id, content)"""
-        ).fetchall()[0]
-        equal, samples = equal + int(found[0]), samples + int(found[1])
-    return equal / samples if samples else 0.0
+    equal, samples = con.execute(
+        f"""select coalesce(sum(times) filter (times > 1), 0), coalesce(sum(times), 0) from (
+            select count(*) as times from (
+                select distinct rollout, problem_id, "group", content
+                from {parquet([str(gathered.path)])} where content is not null)
+            group by problem_id, "group", content)"""
+    ).fetchall()[0]
+    return int(equal) / int(samples) if samples else 0.0

@@ -81,7 +81,7 @@ def import_rollouts(
         told = _counts(con, files, gathered, counts)
         told["sets"] = [_set(work, sampled, gathered, number, counts[number]) for number in range(len(gathered.groups))]
         told["agreement"] = _agreement(con, gathered, CHECKED if check is None else check)
-        told["warnings"] = store.warnings + warnings(gathered, copies(store, gathered), check, told)
+        told["warnings"] = store.warnings + warnings(gathered, copies(con, gathered), check, told)
     return told
 
 

@@ -73,7 +73,7 @@ class Desk:
         with Progress(quiet=True).step("import") as step, self.store.connect() as con:
             out = Gatherer(self.store, problems, MODEL, stated, **how).gather(files_of(files), self.folder, step)
             self.counts = commit(self.store, con, out, step, commit_bytes)
-            self.copies = copies(self.store, out)
+            self.copies = copies(con, out)
         return out
 
     def rows(self, *names: str, sampling: Sampling | None = None, prompt: Prompt = PLAIN) -> list[tuple[Any, ...]]:
@@ -396,7 +396,7 @@ def test_without_a_finish_reason_the_length_says_how_a_sample_ended(desk: Desk) 
 
 def test_importing_again_adds_nothing_and_neither_does_a_copy_of_the_file(desk: Desk) -> None:
     first = desk.jsonl("one.jsonl", *sums("7", "8"))
-    copy = desk.jsonl("copy.jsonl", *sums("7", "8"))
+    copy = desk.jsonl("copy.jsonl.gz", *sums("7", "8"))
     desk.take(first)
     assert desk.counts == [2]
     desk.take(first, copy)

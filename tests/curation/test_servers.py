@@ -18,7 +18,7 @@ import pytest
 from fake_server import NAME, FakeServer
 
 import curation.model
-from curation import asking, client, fleet, reach, watching
+from curation import client, fleet, reach, watching
 from curation.client import Client, Completion, Refused, SamplingError
 from curation.fleet import Fleet
 from curation.model import Model, ModelError, RunningServer, ServerError, serve
@@ -37,7 +37,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "QUIET_SECONDS", 0.05)
     monkeypatch.setattr(watching, "HANG_SECONDS", 0.3)
     monkeypatch.setattr(watching, "TICK", 0.02)
-    monkeypatch.setattr(asking, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("curation.asking.PROBE_SECONDS", 0.2)
     monkeypatch.setattr(reach, "URL_PATIENCE", 0.1)
 
 

@@ -18,7 +18,15 @@ DUPLICATES = Measured(
 )
 RATE = Measured(
     "pass_rate",
-    pa.schema([("passes", pa.int64()), ("fails", pa.int64()), ("drawn", pa.int64()), ("pass_rate", pa.float64())]),
+    pa.schema(
+        [
+            ("passes", pa.int64()),
+            ("fails", pa.int64()),
+            ("drawn", pa.int64()),
+            ("used", pa.int64()),
+            ("pass_rate", pa.float64()),
+        ]
+    ),
     samples=8,
 )
 
@@ -37,7 +45,7 @@ def published(
     con.register("problems", pa.Table.from_pylist(rows, schema=SCHEMA))
     same = [{"id": name, "same_text": text, "cluster": text} for name, text in texts.items()]
     rates = [
-        {"id": name, "passes": p, "fails": f, "drawn": p + f, "pass_rate": p / (p + f)}
+        {"id": name, "passes": p, "fails": f, "drawn": p + f, "used": p + f, "pass_rate": p / (p + f)}
         for name, (p, f) in counts.items()
     ]
     measured = {"duplicates": same, "pass_rate": rates}

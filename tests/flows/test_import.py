@@ -216,7 +216,9 @@ def test_real_traces_of_one_teacher(lab: Lab) -> None:
     data = told(lab, path, "--as", "policy", "--like", "pass_rate", *one)
     # 40 have no reference answer, and are no problems of the recipe.
     assert (data["rows"], data["imported"], data["unmatched"], data["rejected"]) == (200, 160, 40, [])
-    thought = {(row["response"], row["thinking"]) for row in rows if (row["teacher"], row["mode"]) == ("qwen3:8b", "think")}
+    thought = {
+        (row["response"], row["thinking"]) for row in rows if (row["teacher"], row["mode"]) == ("qwen3:8b", "think")
+    }
     assert {(row["text"], row["reasoning"]) for row in lab.stored("rollouts")} <= thought
 
 
