@@ -116,20 +116,41 @@ class Annotator(BaseModel):
 
         name: the annotator's key in the recipe, for progress.
         """
-        folder = declare(self, work.store)
-        missing = (
-            f"problems semi join wanted using (id) anti join {work.store.scan(folder, self.table_schema())} using (id)"
-        )
+        missing = self.missing(work)
         total = count(work.con, missing)
         if total:
+            folder = self.declare(work)
             reader = batches(work.con.cursor(), f"from {missing}", CHUNK_ROWS)
             with work.progress.step(name, total, self.UNIT) as step:
                 commit_chunks(
                     work.store, folder, (pa.Table.from_batches([batch]) for batch in reader), self.checked, step
                 )
             work.store.merge(folder)
-        rows = f"{work.store.scan(folder, self.table_schema())} semi join wanted using (id)"
+        return self.stored(work)
+
+    def missing(self, work: Work) -> str:
+        """SQL for the wanted problems that the workspace has no row for."""
+        have = work.store.scan(self.folder(work), self.table_schema())
+        return f"problems semi join wanted using (id) anti join {have} using (id)"
+
+    def stored(self, work: Work) -> pa.Table:
+        """`id` and COLUMNS of the wanted problems, as far as the workspace has them; nothing is computed."""
+        rows = f"{work.store.scan(self.folder(work), self.table_schema())} semi join wanted using (id)"
         return one_row_per_id(work.con, rows, self.COLUMNS)
+
+    def inputs(self, work: Work) -> dict[str, str]:
+        """What else than the settings its values depend on."""
+        return {}
+
+    def folder(self, work: Work) -> str:
+        """Where its values lie."""
+        return work.store.path("annotations", self.NAME, settings_hash(self.settings() | self.inputs(work)))
+
+    def declare(self, work: Work) -> str:
+        """Writes the settings beside the values; gives the folder."""
+        folder = self.folder(work)
+        work.store.declare(folder, self.settings() | self.inputs(work))
+        return folder
 
     def checked(self, problems: pa.Table) -> pa.Table:
         """`annotate`, with its promise held: the same ids in the same order, the columns it declares."""
@@ -140,14 +161,6 @@ class Annotator(BaseModel):
     @classmethod
     def table_schema(cls) -> pa.Schema:
         return pa.schema([problem.SCHEMA.field("id"), *cls.COLUMNS])
-
-
-def declare(annotator: Annotator, store: Store, **inputs: str) -> str:
-    """The folder of an annotation, its settings written beside it. `inputs`: what else its values depend on."""
-    settings = annotator.settings() | inputs
-    folder = store.path("annotations", annotator.NAME, settings_hash(settings))
-    store.declare(folder, settings)
-    return folder
 
 
 def commit_chunks(

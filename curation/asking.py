@@ -7,6 +7,7 @@ server says no, or servers failed at it `TRIES` times. SamplingError: it is no m
 import asyncio
 import json
 import random
+import resource
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -29,6 +30,8 @@ KEPT_SECONDS = 2.0
 """An idle connection is closed after these; servers do so after five, and a request just then would be lost."""
 TRIES = 5
 """How often servers may fail at a request before it counts as refused."""
+SPARE_FILES = 512
+"""Open files that everything but connections needs."""
 
 T = TypeVar("T")
 
@@ -52,6 +55,7 @@ class Requests:
             skip_auto_headers=("User-Agent", "Accept"),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        _allow_connections(sum(member.most for member in self.fleet.members))
         self._watch.open()
         return self
 
@@ -137,6 +141,14 @@ class Requests:
         except ValueError:
             told = None  # not every engine says
         return server.described(json.loads(said), told)
+
+
+def _allow_connections(count: int) -> None:
+    """Raises the limit of open files as far as it may be; many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE_FILES if hard == resource.RLIM_INFINITY else min(count + SPARE_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 _addresses: dict[str, URL] = {}

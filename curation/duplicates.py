@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import duckdb
 import pyarrow as pa
 
-from curation.annotate import CHUNK_ROWS, Annotator, Work, count, declare, one_row_per_id
+from curation.annotate import CHUNK_ROWS, Annotator, Work, count, one_row_per_id
 from curation.duck import arrow, batches, connect
 from curation.verify import as_completion, versions
 from curation.verify.pool import Job, graders
@@ -63,15 +63,24 @@ class Duplicates(Annotator):
         """Which answers conflict depends on the verifiers."""
         return super().settings() | {"verifiers": versions()}
 
+    def inputs(self, work: Work) -> dict[str, str]:
+        return {"pool": work.pool.version}
+
     def measure(self, work: Work, name: str) -> pa.Table:
-        folder = declare(self, work.store, pool=work.pool.version)
-        if not work.store.parts(folder):
+        if count(work.con, self.missing(work)):
             total = count(work.con, "problems")
             with work.progress.step(name, total) as step:
                 reader = batches(work.con.cursor(), f"select {', '.join(NEEDED)} from problems", CHUNK_ROWS)
-                work.store.append(folder, self.annotate(reader))
+                work.store.append(self.declare(work), self.annotate(reader))
                 step.advance(total)
-        return one_row_per_id(work.con, work.store.scan(folder, self.table_schema()), self.COLUMNS)
+        return self.stored(work)
+
+    def missing(self, work: Work) -> str:
+        """The whole pool, or nothing: all of it is one measurement."""
+        return f"problems where {not work.store.parts(self.folder(work))}"
+
+    def stored(self, work: Work) -> pa.Table:
+        return one_row_per_id(work.con, work.store.scan(self.folder(work), self.table_schema()), self.COLUMNS)
 
     def annotate(self, problems: pa.Table | pa.RecordBatchReader) -> pa.Table:
         """A whole pool in (columns id, prompt, messages, answer, verifier, verifier_args); `id` and COLUMNS out."""

@@ -17,16 +17,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from curation.import_files import File, ImportRefused
 from curation.layouts import LAYOUTS, is_requests, recognised, request
 from curation.matching import Match, Problems
 from curation.progress import Step
-from curation.rollouts import ROLLOUTS, Rollouts, Sampling
+from curation.rollouts import ROLLOUTS, Rollouts
 from curation.sample import BESIDE, Asked, Bad, Row, Sample, sample
 from curation.source import ROW
 from curation.sql import short
+from curation.stated import Stated
 from curation.store import Store
 
 EXAMPLES = 3
@@ -37,17 +37,6 @@ STAGED = pa.schema(
 """A sample to import: its number, the set it belongs to, whether the file's score calls it right, a digest of what the
 model said (NULL where that is too short to tell copies from draws), and its row."""
 TELLING_TOKENS, TELLING_CHARACTERS = 16, 64
-_EXAMPLE = {"temperature": "1.0", "max_tokens": "4096"}
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What the user says of how the samples were drawn."""
-
-    values: Mapping[str, float | None] = field(default_factory=dict)
-    """By names of sample.SETTINGS; None is a setting that is off."""
-    by: Mapping[str, str] = field(default_factory=dict)
-    """Which option says it: `--like pass_rate`."""
 
 
 @dataclass
@@ -70,6 +59,8 @@ class Gathered:
     """Settings that nobody named, at their defaults."""
     ended_unknown: int = 0
     """Samples of which the file says neither how they ended nor how long they are."""
+    prompt_unsaid: int = 0
+    """Samples of which the file has the problem, and not what was put to the model around it."""
     steps: set[str] = field(default_factory=set)
     beside: str | None = None
     """Text that a rendered prompt has before the problem and the recipe does not name."""
@@ -111,8 +102,10 @@ class Gatherer:
         """Reads the files and stages what can be used in `folder`. Raises ImportRefused, with nothing imported."""
         out = Gathered(folder / "staged.parquet")
         with pq.ParquetWriter(out.path, STAGED, compression="zstd") as staged:
-            for file in sorted(files, key=lambda file: is_requests(file.names()), reverse=True):
-                for rows, unreadable in file.rows(self.columns, self.where):
+            requests = [file for file in files if is_requests(file.names())]
+            for file in [*requests, *(file for file in files if file not in requests)]:
+                how = ({}, None) if file in requests else (self.columns, self.where)
+                for rows, unreadable in file.rows(*how):
                     self._take(file, rows, unreadable, out, staged)
                     step.advance(len(rows) + len(unreadable))
         self._refuse(out, files)
@@ -197,6 +190,7 @@ class Gatherer:
         out.samples += 1
         out.ambiguous += match.others
         out.beside = out.beside or match.beside
+        out.prompt_unsaid += not match.said
         out.ended_unknown += one.finish_reason is None and one.tokens is None
         if one.step is not None and len(out.steps) < 100:
             out.steps.add(one.step)
@@ -230,7 +224,7 @@ class Gatherer:
     def _matched(self, one: Sample) -> Match | None:
         place = None if one.problem_id is None else self.problems.by_id(one.problem_id)
         if place is not None:
-            return Match(place, False) if one.asked is None else self.problems.check(place, one.asked)
+            return Match(place, False, said=False) if one.asked is None else self.problems.check(place, one.asked)
         return None if one.asked is None else self.problems.match(one.asked)
 
     # ---- settings
@@ -239,43 +233,14 @@ class Gatherer:
         """The group that a sample belongs to, and its max_tokens."""
         key = (self.problems.sources[place], *sorted(one.settings.items()))
         if key not in self._filed:
-            values = self._settled(one.settings, where)
-            try:
-                sampling = Sampling.model_validate({k: v for k, v in values.items() if k != "max_tokens"})
-            except ValidationError as error:
-                wrong = error.errors()[0]
-                raise Bad(f"{wrong['loc'][0]} cannot be: {wrong['input']} ({wrong['msg'].lower()})") from error
-            max_tokens = int(values["max_tokens"] or 0)
-            if max_tokens != values["max_tokens"] or not 0 < max_tokens < 1 << 31:
-                raise Bad(f"max_tokens cannot be: {values['max_tokens']}")
-            for name in Sampling.model_fields:
-                if name not in values and getattr(sampling, name) is not None:
-                    out.assumed[name] = getattr(sampling, name)
+            sampling, max_tokens, assumed = self.stated.settle(one.settings, where, self.likes)
+            out.assumed |= assumed
             rollouts = Rollouts(self.store, self.identity, self.problems.prompt(place), sampling)
             group = self._groups.setdefault(rollouts.hash, len(self._groups))
             if group == len(out.groups):
                 out.groups.append(rollouts)
             self._filed[key] = group, max_tokens
         return self._filed[key]
-
-    def _settled(self, said: Mapping[str, float], where: str) -> dict[str, float | None]:
-        """What the file says, and for the rest what the user states."""
-        stated = self.stated
-        for name, value in said.items():
-            if name in stated.values and stated.values[name] != value:
-                raise ImportRefused(
-                    f"{where}: the file says {name}={value}, {stated.by[name]} says {stated.values[name]}. Samples that were "
-                    f"drawn otherwise are kept apart: leave out what is not so, or say --drawn {name}={value}"
-                )
-        values: dict[str, float | None] = {**stated.values, **said}
-        if missing := [name for name in ("temperature", "max_tokens") if name not in values]:
-            like = f"--like {self.likes[0]}" if self.likes else "--like KEY"
-            raise ImportRefused(
-                f"{where}: neither the file nor the command says {' and '.join(missing)}. Say that the samples were drawn "
-                f"as an annotator of the recipe draws them ({like}), or say it yourself: "
-                + " ".join(f"--drawn {name}={_EXAMPLE[name]}" for name in missing)
-            )
-        return values
 
     def _refuse(self, out: Gathered, files: Sequence[File]) -> None:
         assert out.samples == out.staged + out.unmatched + out.rejected.total(), out

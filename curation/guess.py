@@ -60,18 +60,14 @@ class Guess(Sampled):
             at_once["prefill"] = EMPTY_THINK
         return model.prompt.merged({**changes, **at_once, **self.prompt})
 
-    def measure(self, work: Work, name: str) -> pa.Table:
+    def patterns(self, work: Work) -> str:
+        """The first hit settles a problem, whatever the rules say. Makes the table `guess_asked`: id, asked."""
         asked = "true" if self.only is None else f"try((\n{self.only}\n))"
-        work.con.execute(
-            f"create or replace table guess_asked as select id, {asked} as asked from frame semi join wanted using (id)"
-        )
-        pattern = "H" + "G" * self.n
-        groups = self.groups(work, f"(select id, '{pattern}' as pattern from guess_asked where asked)")
-        table = self._view(work, groups, self.draw(work, name, groups))
-        self._tell(work, name, table)
-        return table
+        rows = "frame semi join wanted using (id)"
+        work.con.execute(f"create or replace table guess_asked as select id, {asked} as asked from {rows}")
+        return f"(select id, 'F{'T' * self.n}' as pattern from guess_asked where asked)"
 
-    def _view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
+    def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         rows = []
         ids = (problem_id for group in groups for problem_id in group.problems["id"].to_pylist())
         for problem, problem_id in enumerate(ids):
@@ -88,7 +84,7 @@ class Guess(Sampled):
         work.con.unregister("tried")
         return table.cast(self.table_schema())
 
-    def _tell(self, work: Work, name: str, table: pa.Table) -> None:
+    def tell(self, work: Work, name: str, table: pa.Table) -> None:
         """A line with the hits by kind of answer, when `form` has measured it."""
         work.con.register("told", table)
         columns = {row[0] for row in work.con.execute("select column_name from (describe frame)").fetchall()}

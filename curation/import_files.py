@@ -1,5 +1,6 @@
 """Files to import, as batches of rows: Parquet or JSON Lines, with SQL over their columns when it is given."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,8 +43,9 @@ class File:
     def names(self) -> list[str]:
         """The columns of a JSON Lines file's first row."""
         if self.kind == "jsonl":
-            for _, _, found in objects(*filesystem(self.path)):
-                return [*found] if isinstance(found, dict) else []
+            with contextlib.suppress(OSError):  # told when it is read
+                for _, _, found in objects(*filesystem(self.path)):
+                    return [*found] if isinstance(found, dict) else []
         return []
 
     def rows(self, columns: Mapping[str, str], where: str | None) -> Iterator[tuple[list[Row], list[dict[str, Any]]]]:
@@ -90,7 +92,7 @@ def files_of(patterns: Iterable[str]) -> list[File]:
                 with fs.open(inside, "rb") as file:
                     kind = "parquet" if file.read(4) == b"PAR1" else "jsonl"
                 found.append(File(path, kind, _digest(fs, inside, kind), fs.modified(inside).astimezone(UTC)))
-        except (SourceError, OSError) as error:
+        except (SourceError, OSError, pa.ArrowException) as error:
             raise ImportRefused(f"FILE: {str(error).removeprefix('jsonl: ')}; give paths or globs") from error
     return found
 

@@ -45,6 +45,8 @@ class Match:
     """Whether other problems have the same text."""
     differs: str | None = None
     """In what the prompt in the file is not the recipe's."""
+    said: bool = True
+    """Whether the file has all that was put to the model, not the problem alone."""
     beside: str | None = None
     """Text before the problem that the recipe does not name: a chat template may have put it there."""
 
@@ -94,7 +96,7 @@ class Problems:
     def match(self, asked: Asked) -> Match | None:
         """The problem that was asked; None when there is none."""
         if (place := self._whole.get(key := _digest(asked.content))) is not None:
-            return Match(place, key in self._twice)
+            return Match(place, key in self._twice, said=asked.kind != "problem" or self.prompt(place).style == "raw")
         if isinstance(asked.content, list):
             return self._chat(asked.content)
         return self._text(asked, asked.content)
@@ -103,9 +105,9 @@ class Problems:
         """What a prompt says beside about a problem that is known by its id."""
         found = self.match(asked)
         if found is not None and (found.place == place or found.others):
-            return Match(place, False, found.differs, found.beside)
+            return Match(place, False, found.differs, found.said, found.beside)
         if asked.kind in ("problem", "either"):
-            return Match(place, False)
+            return Match(place, False, said=False)
         return Match(place, False, f"it is {_shown(asked.content)}, and the problem of that id is another")
 
     def _chat(self, turns: Turns) -> Match | None:
@@ -120,12 +122,13 @@ class Problems:
     def _text(self, asked: Asked, text: str) -> Match | None:
         for before, turn in [("", text), *_user_turns(text)]:
             if (place := self._turn.get(key := _digest(turn))) is not None:
-                differs, beside = self._around(place, before, asked, rendered=turn is not text)
-                return Match(place, key in self._twice, differs, beside)
+                rendered = turn is not text
+                differs, beside = self._around(place, before, asked, rendered)
+                return Match(place, key in self._twice, differs, rendered or asked.kind in ("sent", "decoded"), beside)
             if (place := self._bare.get(key := _digest(turn))) is not None:
                 says = asked.kind in ("sent", "decoded") or turn is not text
                 differs = f"it is {_shown(text)}, the recipe's is {self._ours(place)}" if says else None
-                return Match(place, key in self._twice, differs)
+                return Match(place, key in self._twice, differs, says)
         return None
 
     def _around(self, place: int, before: str, asked: Asked, rendered: bool) -> tuple[str | None, str | None]:

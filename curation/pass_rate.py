@@ -43,13 +43,6 @@ class PassRate(Sampled):
     settle: Literal["early", "never"] = "early"
     """`early` stops sampling a problem once every rule over its counts has a value, `never` draws all n."""
 
-    def measure(self, work: Work, name: str) -> pa.Table:
-        groups = self.groups(work, self.patterns(work))
-        outcomes = self.draw(work, name, groups)
-        table = self._view(work, groups, outcomes)
-        self.warn_of_cut_off(work, name, *(sum(table[column].to_pylist()) for column in ("truncated", "drawn")))
-        return table
-
     def patterns(self, work: Work) -> str:
         """SQL with id and pattern of the wanted problems."""
         if self.settle == "never" or work.patterns is None:
@@ -57,7 +50,7 @@ class PassRate(Sampled):
         work.con.register("patterns", work.patterns)
         return "patterns"
 
-    def _view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
+    def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         """`id` and COLUMNS for every wanted problem; zeros where nothing was drawn."""
         ids = [problem_id for group in groups for problem_id in group.problems["id"].to_pylist()]
         columns: dict[str, list[float | None]] = {name: [] for name in (*COUNTS, *RATES)}
@@ -82,3 +75,6 @@ class PassRate(Sampled):
         table = arrow(work.con, f"select id, {counts}, {', '.join(RATES)} from wanted left join viewed using (id)")
         work.con.unregister("viewed")
         return table.cast(self.table_schema())
+
+    def tell(self, work: Work, name: str, table: pa.Table) -> None:
+        self.warn_of_cut_off(work, name, *(sum(table[column].to_pylist()) for column in ("truncated", "drawn")))

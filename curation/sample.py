@@ -55,6 +55,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 BESIDE = ("completion", "reasoning", "token_ids", "tokens", "finish_reason", "score")
 """What is a list where the completion is one."""
 
+MILLISECONDS = 1e11
+"""A number above it is no count of seconds: the year 5138."""
+
 ENDS = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "max_length"), "length"),
@@ -128,7 +131,7 @@ def sample(row: Row, kind: Kind) -> Sample:
         engine=_text("engine", named(row, "engine")),
         engine_version=_text("engine_version", named(row, "engine_version")),
         dtype=_text("dtype", named(row, "dtype")),
-        drawn_at=_time(named(row, "drawn_at")),
+        drawn_at=_time(row),
         model=_text("model", named(row, "model")),
         step=_text("step", named(row, "step")),
     )
@@ -225,17 +228,24 @@ def _right(value: Any) -> bool | None:
     return None if number is None else number > 0.5
 
 
-def _time(value: Any) -> datetime | None:
+def _time(row: Row) -> datetime | None:
+    """When it was drawn: a time, ISO text, or seconds or milliseconds since 1970. What is no time says nothing, but for
+    `drawn_at` itself.
+    """
+    value = named(row, "drawn_at")
     if _missing(value):
         return None
     try:
         if isinstance(value, datetime):
             found = value
         elif isinstance(value, (int, float)) or str(value).replace(".", "", 1).isdigit():
-            found = datetime.fromtimestamp(float(value), UTC)
+            seconds = float(value)
+            found = datetime.fromtimestamp(seconds / 1000 if seconds > MILLISECONDS else seconds, UTC)
         else:
             found = datetime.fromisoformat(str(value))
     except (ValueError, OverflowError, OSError):
+        if column(row, "drawn_at") != "drawn_at":
+            return None
         raise Bad(f"drawn_at is no time: {str(value)[:80]}") from None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 

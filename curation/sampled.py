@@ -7,6 +7,7 @@ change what is missing, not what is there.
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -58,20 +59,17 @@ class Sampled(Annotator, Sampling):
         known = identity(model)
         if known.get("unpinned"):
             work.store.warn(
-                f"model {self.model!r}: what {', '.join(model.urls)} serves is not pinned; its samples are kept apart from pinned "
-                "ones. Give models." + self.model + ".revision to say which weights it serves"
+                f"model {self.model!r}: what {', '.join(model.urls)} serves is not pinned; its samples are kept apart from "
+                f"pinned ones. Give models.{self.model}.revision to say which weights it serves"
             )
         prompts = {source: self.prompt_of(model, work.prompts.get(source, {})) for source in sources}
         return {source: Rollouts(work.store, known, prompt, self.sampling()) for source, prompt in prompts.items()}
 
-    def groups(self, work: Work, patterns: str) -> list[Group]:
-        """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group.
-
-        patterns: SQL with id and pattern (settling.py) of these problems.
-        """
+    def groups(self, work: Work) -> list[Group]:
+        """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group."""
         table = arrow(
             work.con,
-            f"""select {", ".join(NEEDED)}, pattern, source from problems join {patterns} as p using (id)
+            f"""select {", ".join(NEEDED)}, pattern, source from problems join {self.patterns(work)} as p using (id)
             where verifier is not null order by row""",
         )
         by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
@@ -81,6 +79,33 @@ class Sampled(Annotator, Sampling):
             Group(rollouts, table.filter(pc.is_in(table["source"], pa.array(sources))).select([*NEEDED, "pattern"]))
             for rollouts, sources in by_hash.values()
         ]
+
+    def patterns(self, work: Work) -> str:
+        """SQL with id and pattern (settling.py) of the problems to sample."""
+        raise NotImplementedError  # every kind has its own
+
+    def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
+        """`id` and COLUMNS for every wanted problem, whatever is known of its samples."""
+        raise NotImplementedError  # every kind has its own
+
+    def tell(self, work: Work, name: str, table: pa.Table) -> None:
+        """Says what is noteworthy of what was measured."""
+        raise NotImplementedError  # every kind has its own
+
+    def measure(self, work: Work, name: str) -> pa.Table:
+        groups = self.groups(work)
+        table = self.view(work, groups, self.draw(work, name, groups))
+        self.tell(work, name, table)
+        return table
+
+    def stored(self, work: Work) -> pa.Table:
+        """`id` and COLUMNS of the wanted problems that are settled, or that nothing can grade."""
+        groups = self.groups(work)
+        outcomes = self.standing(work, groups).outcomes
+        ids = pa.chunked_array([group.problems["id"].combine_chunks() for group in groups], pa.string())
+        is_open = ids.filter(pa.array(np.frombuffer(outcomes.closed, np.uint8) == 0))
+        table = self.view(work, groups, outcomes)
+        return table.filter(pc.invert(pc.is_in(table["id"], is_open)))
 
     def standing(self, work: Work, groups: list[Group]) -> Standing:
         return standing(work.con, groups, self.n, self.max_tokens, self.cut_off == "wrong")

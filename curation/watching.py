@@ -86,6 +86,8 @@ class Watch:
                 if not member.server.started.died:
                     raise
                 return  # one death more
+            finally:
+                member.away_since = time.monotonic()  # loading a model is no silence
         else:
             await asyncio.sleep(min(jittered(member.wait), self._patience))
             member.wait = min(member.wait * 2, fleet.LONGEST_WAIT)

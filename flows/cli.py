@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curation.inspect.visible import visible
-from flows.telling import AGAIN, find, json_option, json_text, mistakes, pairs, say, terminal, workspace_option
+from flows.telling import (
+    AGAIN,
+    SPENT,
+    end,
+    find,
+    json_option,
+    json_text,
+    mistakes,
+    pairs,
+    say,
+    terminal,
+    workspace_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +62,11 @@ def main() -> None:
 @click.option(
     "--measure-all", is_flag=True, help="Measure problems that a rule has dropped already; changes no decision."
 )
+@click.option(
+    "--budget",
+    metavar="2h|50Mtok|200usd",
+    help="Stop there: nothing is published, what was measured is kept, exit code 3. Dollars need a model's `price`.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def run(
@@ -58,6 +75,7 @@ def run(
     until: str | None,
     overrides: tuple[str, ...],
     measure_all: bool,
+    budget: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -70,8 +88,10 @@ def run(
     cuvee run demo
     cuvee run my.yaml --set annotate.pass_rate.n=16 --workspace s3://bucket/pools
     cuvee run my.yaml --until gold          look at the cheap measurements first
+    cuvee run my.yaml --budget 2h           stop after two hours; the same command goes on
     """
     with mistakes():
+        from curation.budget import Budget
         from curation.inspect.summary import show, show_funnel, summary
         from curation.progress import Progress
         from flows.curate import curate_flow
@@ -85,19 +105,30 @@ def run(
         _models_known(loaded)
         _lock_free(workspace)
         progress = Progress(quiet=quiet)
+        limit = None if budget is None else Budget.parse(budget)
+        if limit is not None:
+            for name, model in loaded.recipe.models.items():
+                limit.check(name, model.price)
     with mistakes(AGAIN):
         with prefect_api(progress.line):
-            outcome = curate_flow(loaded, workspace, until=until, measure_all=measure_all, progress=progress)
+            outcome = curate_flow(
+                loaded, workspace, until=until, measure_all=measure_all, budget=limit, progress=progress
+            )
         for warning in outcome.warnings:
             click.echo(f"warning: {visible(warning)}", err=True)
         told = {"drawn": outcome.drawn, "warnings": outcome.warnings}
         if outcome.dataset is None:
             so_far = dict(outcome.so_far or {})
             if as_json:
-                click.echo(json_text({"stopped_after": until} | so_far | told))
-                return
-            show_funnel(terminal(), so_far["counts"], so_far["funnel"], so_far["sources"])
-            click.echo(f"stopped after {until}, as asked; run the same without --until to go on")
+                stopped = {"spent": outcome.spent} if outcome.spent else {"stopped_after": until}
+                click.echo(json_text(stopped | so_far | told))
+            else:
+                show_funnel(terminal(), so_far["counts"], so_far["funnel"], so_far["sources"])
+                _drawn(terminal(), outcome)
+            if outcome.spent:
+                end(SPENT, f"stopped: {outcome.spent}. {AGAIN}")
+            if not as_json:
+                click.echo(f"stopped after {until}, as asked; run the same without --until to go on")
             return
         data = summary(outcome.dataset) | {"new": outcome.new} | told
         if as_json:
@@ -130,9 +161,7 @@ def _closing(console: "Console", outcome: "Outcome") -> None:
     console.print()
     if not outcome.drawn and any("n" in entry for entry in dataset.manifest["annotators"]):
         console.print("Nothing was sampled: every rollout was in the workspace already.")
-    for key, drawn in outcome.drawn.items():
-        continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
-        console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}, {drawn['tokens']:,} tokens.")
+    _drawn(console, outcome)
     if outcome.new:
         say(console, f"Published {dataset.ref} in {dataset.folder}")
     else:
@@ -151,6 +180,15 @@ def _closing(console: "Console", outcome: "Outcome") -> None:
     # What a shell would read inside double quotes.
     code = re.sub(r'([\\"$`])', r"\\\1", code)
     say(console, f'  python -c "{code}"')
+
+
+def _drawn(console: "Console", outcome: "Outcome") -> None:
+    """What was sampled, beside what all n samples of every problem would have been."""
+    for key, drawn in outcome.drawn.items():
+        continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
+        of, done = drawn["missing"], drawn["drawn"] + drawn["continued"]
+        instead = f" instead of {of:,} ({1 - done / of:.0%} fewer)" if done < of and not outcome.spent else ""
+        console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}{instead}, {drawn['tokens']:,} tokens.")
 
 
 def _an_id(dataset: "Dataset") -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from curation import pool as pools
 from curation import problem
 from curation.annotate import Work
-from curation.budget import Budget
+from curation.budget import Budget, BudgetSpent
 from curation.duck import arrow, quoted
 from curation.progress import Progress
 from curation.publish import Dataset, publish
@@ -66,6 +66,8 @@ class Outcome:
     warnings: list[str]
     so_far: Mapping[str, Any] | None = None
     """`counts`, `funnel` of the rules applied, and `sources`, when the run ended before publishing."""
+    spent: str | None = None
+    """What is left to do, when the run ended because its budget was spent."""
 
 
 def curate(
@@ -82,7 +84,7 @@ def curate(
 
     until: stop after this annotator, or after reading the pool with `pool`; nothing is published.
     measure_all: measure also what rules have dropped already; changes no decision.
-    budget: what may be spent; when it is, StepFailed with BudgetSpent as its cause, and nothing is published.
+    budget: what may be spent; when it is, nothing is published and `Outcome.spent` says what is left.
     """
     store = Store(workspace)
     with store.locked(), _damage_told(store):
@@ -134,6 +136,12 @@ def _curate(
             prompts={name: source.prompt for name, source in recipe.sources.items()},
             budget=budget,
         )
+        for difference in loaded.unlike_rl:
+            store.warn(difference)
+        if budget is not None:
+            for step in loaded.steps:
+                if isinstance(step.annotator, Sampled):
+                    budget.check(step.annotator.model, recipe.models[step.annotator.model].price)
         decisions = Decisions(con, "problems", list(recipe.sources))
         _apply(decisions, loaded, after=0)
         if until == "pool":
@@ -141,7 +149,12 @@ def _curate(
         for number, step in enumerate(loaded.steps, start=1):
             decisions.wanted(everything=measure_all)
             work.patterns = decisions.patterns(step.measured, loaded.rules)
-            columns = call(step.key, step.annotator.measure, work, step.key)
+            try:
+                columns = call(step.key, step.annotator.measure, work, step.key)
+            except StepFailed as error:
+                if isinstance(error.__cause__, BudgetSpent):
+                    return _stopped(decisions, work, f"{step.key}: {error.__cause__}")
+                raise
             decisions.add(step.measured, columns)
             _apply(decisions, loaded, after=number)
             if until == step.key:
@@ -151,14 +164,14 @@ def _curate(
         return Outcome(dataset, new, work.drawn, store.warnings)
 
 
-def _stopped(decisions: Decisions, work: Work) -> Outcome:
+def _stopped(decisions: Decisions, work: Work, spent: str | None = None) -> Outcome:
     """What is known of a run that ends early, as asked."""
     decisions.finish()
     kept, problems = work.con.execute("select count(*) filter (kept), count(*) from decisions").fetchall()[0]
     read, rejected = work.pool.manifest["read"], work.pool.manifest["rejected"]
     counts = {"read": read, "rejected": rejected, "problems": problems, "kept": kept, "dropped": problems - kept}
     so_far = {"counts": counts, "funnel": decisions.funnel(), "sources": work.pool.manifest["sources"]}
-    return Outcome(None, False, work.drawn, work.store.warnings, so_far)
+    return Outcome(None, False, work.drawn, work.store.warnings, so_far, spent)
 
 
 def _apply(decisions: Decisions, loaded: Loaded, after: int) -> None:
@@ -195,7 +208,8 @@ def _publish(
             "version": pool.version,
             "sources": pool.manifest["sources"],
         },
-        "annotators": [_record(step, work) for step in loaded.steps],
+        "annotators": [_record(step, work, loaded) for step in loaded.steps],
+        "unlike_rl": loaded.unlike_rl,
         "counts": counts,
         "rules": decisions.funnel(),
         "licenses": licences.to_pylist(),
@@ -215,7 +229,7 @@ def _rl(decisions: Decisions) -> str:
     )
 
 
-def _record(step: AnnotatorStep, work: Work) -> dict[str, Any]:
+def _record(step: AnnotatorStep, work: Work, loaded: Loaded) -> dict[str, Any]:
     """What the manifest says of an annotator: enough to decide again, and to find its rollouts."""
     record: dict[str, Any] = {
         "key": step.key,
@@ -230,9 +244,18 @@ def _record(step: AnnotatorStep, work: Work) -> dict[str, Any]:
         record |= {
             "n": step.annotator.n,
             "max_tokens": step.annotator.max_tokens,
+            "cut_off": step.annotator.cut_off,
+            "settles": _settles(step, loaded),
             "rollouts": {source: rollouts[source].hash for source in sources},
         }
     return record
+
+
+def _settles(step: AnnotatorStep, loaded: Loaded) -> list[str]:
+    """The rules that sampling stopped at; none when all n samples were drawn."""
+    if getattr(step.annotator, "settle", None) != "early":
+        return []
+    return [rule.name for rule in loaded.rules if step.key in rule.reads]
 
 
 def curate_flow(loaded: Loaded, workspace: str, **options: Any) -> Outcome:

@@ -64,6 +64,10 @@ def show(told: Mapping[str, Any], recipe: str) -> list[str]:
     if told["assumed"]:
         assumed = ", ".join(f"{name}={value:g}" for name, value in told["assumed"].items())
         lines.append(f"Not said, and taken as the default: {assumed}")
+    if told["prompt_unsaid"]:
+        lines.append(
+            f"Not said of {told['prompt_unsaid']:,} samples, and taken as the recipe's: the prompt around the problem"
+        )
     for one in told["sets"]:
         lengths = ", ".join(f"{length:,}" for length in one["max_tokens"])
         lines.append(

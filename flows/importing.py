@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from curation import pool as pools
 from curation.annotate import Annotator, Work
 from curation.duck import arrow, parquet
-from curation.gathering import Gathered, Gatherer, Stated
+from curation.gathering import Gathered, Gatherer
 from curation.import_files import File, ImportRefused, files_of
 from curation.imported import commit, copies
 from curation.layouts import LAYOUTS
@@ -25,6 +25,7 @@ from curation.prompt import Prompt
 from curation.rollouts import ROLLOUTS, Rollouts, Sampling
 from curation.sample import COLUMNS, SETTINGS, canonical
 from curation.sql import short
+from curation.stated import Stated
 from curation.store import Store
 from curation.verify.pool import Job, graders
 from flows.import_told import warnings
@@ -155,6 +156,7 @@ def _counts(
         ],
         "problems": covered,
         "assumed": gathered.assumed,
+        "prompt_unsaid": gathered.prompt_unsaid,
     }
 
 

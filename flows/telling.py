@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from curation.publish import Dataset
 
-FAILED, WRONG = 1, 2
+FAILED, WRONG, SPENT = 1, 2, 3
+"""Exit codes: it failed, the command or the recipe is wrong, the budget is spent."""
 AGAIN = "What was measured is in the workspace: run the same command again to go on."
 
 workspace_option = click.option(

@@ -23,7 +23,10 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": manifest["fingerprint"],
         "counts": manifest["counts"],
         "funnel": manifest["rules"],
-        "pass_rates": {e["key"]: histogram(dataset, e) for e in manifest["annotators"] if e.get("n")},
+        "pass_rates": {
+            e["key"]: histogram(dataset, e) for e in manifest["annotators"] if e["annotator"] == "pass_rate"
+        },
+        "guesses": {e["key"]: guesses(dataset, e) for e in manifest["annotators"] if e["annotator"] == "guess"},
         "sets": {
             config: {split: splits[split]["rows"] for split in SPLITS} for config, splits in manifest["sets"].items()
         },
@@ -34,24 +37,39 @@ def summary(dataset: Dataset) -> dict[str, Any]:
 
 
 def histogram(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any]]:
-    """Problems and kept problems by how many samples passed (or by tenths of the rate when n is large)."""
+    """Problems and kept problems by pass rate: by passes where all of few samples were drawn, else by tenths."""
     n, prefix = annotator["n"], annotator["prefix"]
-    by_count = n <= 16
-    value = quoted(prefix + "passes")
-    if not by_count:
-        value = f"least({BINS - 1}, floor({BINS} * {quoted(prefix + 'pass_rate')}))::int"
+    if n <= 16 and not annotator.get("settles"):
+        value, labels = quoted(prefix + "passes"), [f"{k}/{n}" for k in range(n + 1)]
+    else:
+        # 0 and 1 stand apart: what no sample and what every sample solves teaches nothing.
+        rate = quoted(prefix + "pass_rate")
+        value = f"case when {rate} = 0 then 0 when {rate} = 1 then {BINS + 1} else 1 + floor({BINS} * {rate})::int end"
+        labels = ["0", *(f"{b / BINS:g} to {(b + 1) / BINS:g}" for b in range(BINS)), "1"]
     found = arrow(
         dataset.store.connect(),
         f"""select {value} as bin, count(*) as problems, count(*) filter (kept) as kept from {dataset.decisions()}
-        where list_contains(measured, {literal(annotator["key"])}) and {quoted(prefix + "used")} > 0 group by 1""",
+        where list_contains(measured, {literal(annotator["key"])}) and {quoted(prefix + "pass_rate")} is not null
+        group by 1""",
     )
     counts = {row["bin"]: (row["problems"], row["kept"]) for row in found.to_pylist()}
-    labels = [f"{k}/{n}" for k in range(n + 1)] if by_count else [f"{b / BINS}-{(b + 1) / BINS}" for b in range(BINS)]
-    rows = []
-    for number, label in enumerate(labels):
-        problems, kept = counts.get(number, (0, 0))
-        rows.append({"passes": label, "problems": problems, "kept": kept})
-    return rows
+    return [
+        dict(zip(("passes", "problems", "kept"), (label, *counts.get(number, (0, 0))), strict=True))
+        for number, label in enumerate(labels)
+    ]
+
+
+def guesses(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any]]:
+    """How many problems were guessed of how many that were tested, by kind of answer where `form` has measured it."""
+    prefix = annotator["prefix"]
+    kinds = any("answer_kind" in entry["columns"] for entry in dataset.manifest["annotators"])
+    found = arrow(
+        dataset.store.connect(),
+        f"""select {"coalesce(answer_kind, 'unknown')" if kinds else "'all'"} as kind,
+            count(*) filter ({quoted(prefix + "guessed")}) as guessed, count(*) as tested
+        from {dataset.decisions()} where {quoted(prefix + "guess_asked")} group by 1 order by 1""",
+    )
+    return list(found.to_pylist())
 
 
 def rows(dataset: Dataset, rule: str | None, count: int) -> list[dict[str, Any]]:
@@ -86,6 +104,13 @@ def show(console: Console, data: dict[str, Any]) -> None:
     show_funnel(console, counts, data["funnel"], data["sources"])
     for key, bins in data["pass_rates"].items():
         show_histogram(console, key, bins)
+    for key, kinds in data["guesses"].items():
+        table = Table("answer", "guessed", "tested", box=None, header_style="bold", pad_edge=False)
+        table.title, table.title_justify, table.title_style = f"{plain(key)}: answers hit without thinking", "left", ""
+        for row in kinds:
+            table.add_row(plain(row["kind"]), f"{row['guessed']:,}", f"{row['tested']:,}")
+        console.print(table)
+        console.print()
     sets = Table("set", *SPLITS, box=None, header_style="bold", pad_edge=False)
     for config, splits in data["sets"].items():
         sets.add_row(plain(config), *(f"{splits[split]:,}" for split in SPLITS))

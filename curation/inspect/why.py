@@ -63,9 +63,10 @@ def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) 
     found = arrow(
         con,
         f"""select sample_index, case when cut_off then 'cut off' else outcome end as outcome, extracted, reason, tokens,
-            text, reasoning from {graded} order by sample_index""",
+            finish_reason, budget_hit, text, reasoning from {graded} order by sample_index""",
     )
-    return list(found.to_pylist())
+    used = row.get(f"{annotator['prefix']}used")
+    return [r | {"extra": used is not None and r["sample_index"] >= used} for r in found.to_pylist()]
 
 
 def show(console: Console, data: dict[str, Any]) -> None:
@@ -108,12 +109,15 @@ def show(console: Console, data: dict[str, Any]) -> None:
         if not rollouts:
             continue
         counts = Counter((r["extracted"], r["outcome"]) for r in rollouts)
-        console.print(f"\n[bold]{plain(key)}[/]: {len(rollouts)} rollouts")
+        extra = sum(r["extra"] for r in rollouts)
+        beyond = f", {extra} of them beyond where the rules were settled: they do not count" if extra else ""
+        console.print(f"\n[bold]{plain(key)}[/]: {len(rollouts)} rollouts{beyond}")
         for (extracted, outcome), count in counts.most_common():
             console.print(f"  {count} x {outcome or 'not graded'}: {extracted!r}", markup=False)
         for r in rollouts:
             console.print(
-                f"  #{r['sample_index']} {r['outcome'] or 'not graded'}, {r['tokens']} tokens: {_shown(r['text'])!r}",
+                f"  #{r['sample_index']} {r['outcome'] or 'not graded'}{', extra' if r['extra'] else ''}"
+                f"{', thinking budget hit' if r['budget_hit'] else ''}, {r['tokens']} tokens: {_shown(r['text'])!r}",
                 markup=False,
                 highlight=False,
             )

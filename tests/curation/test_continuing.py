@@ -66,6 +66,7 @@ def test_thinking_that_is_open_at_its_budget_is_ended_for_an_answer(opening: Fak
     assert (done["budget_hit"], done["finish_reason"], done["reasoning"]) == (True, "stop", None)
     assert done["tokens"] == len(done["text"])
     assert done["prompt_tokens"] == len("<user>1 + 1 (think)<assistant><think>\n")
+    assert "thinking_budget" not in opening.bodies["sum-3"]
 
 
 def test_so_is_thinking_that_the_model_opens_itself(fake_server: FakeServer) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from curation import problem
 from curation.duck import arrow
-from curation.gathering import Gathered, Gatherer, Stated
+from curation.gathering import Gathered, Gatherer
 from curation.import_files import ImportRefused, files_of
 from curation.imported import commit, copies
 from curation.matching import Problems
@@ -21,6 +21,7 @@ from curation.progress import Progress
 from curation.prompt import Prompt
 from curation.rollouts import ROLLOUTS, Rollouts, Sampling
 from curation.sample import Asked
+from curation.stated import Stated
 from curation.store import Store
 
 MODEL = {"repository": "org/name", "commit": "0" * 40}

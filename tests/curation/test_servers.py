@@ -1,124 +1,34 @@
 """Several servers for one model, and what becomes of the work when one of them fails."""
 
 import asyncio
-import contextlib
-import os
+import random
 import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import fake_server
 import pytest
+from asking import RAW, SAMPLING, asking, be_quick, first_error, free_port, process, running, samples, until
 from fake_server import NAME, FakeServer
 
 import curation.model
-from curation import client, fleet, reach, watching
+from curation import client, watching
 from curation.client import Client, Completion, Refused, SamplingError
 from curation.fleet import Fleet
-from curation.model import Model, ModelError, RunningServer, ServerError, serve
-from curation.prompt import Prompt
+from curation.model import Model, ModelError, RunningServer, serve
 from curation.replies import retry_after
-from curation.rollouts import Sampling
-
-RAW, SAMPLING = Prompt(style="raw"), Sampling()
-FAKE = fake_server.__file__
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(fleet, "LONGEST_WAIT", 0.05)
-    monkeypatch.setattr(watching, "QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(watching, "HANG_SECONDS", 0.3)
-    monkeypatch.setattr(watching, "TICK", 0.02)
-    monkeypatch.setattr("curation.asking.PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(reach, "URL_PATIENCE", 0.1)
+    be_quick(monkeypatch)
 
 
 @pytest.fixture
 def other() -> Iterator[FakeServer]:
     with FakeServer() as server:
         yield server
-
-
-def running(*servers: FakeServer | str) -> tuple[RunningServer, ...]:
-    urls = [server if isinstance(server, str) else server.url for server in servers]
-    return tuple(RunningServer(url, NAME, None, reach.UNKNOWN) for url in urls)
-
-
-def asking(
-    servers: tuple[RunningServer, ...],
-    work: Callable[[Client], Awaitable[Any]],
-    concurrency: int = 4,
-    patience: float = 30,
-    key: str | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Any:
-    """What `work` gives, done with a client of these servers."""
-
-    async def run() -> Any:
-        async with Client(servers, key, concurrency, patience, say) as asked:
-            return await work(asked)
-
-    return asyncio.run(asyncio.wait_for(run(), 60))
-
-
-def samples(count: int, trouble: str = "", first: int = 0) -> Callable[[Client], Coroutine[Any, Any, list[Completion]]]:
-    """Draws samples of 1 + 1, as many at once as there are slots."""
-
-    async def draw(asked: Client) -> list[Completion]:
-        left, done = iter(range(first, first + count)), []
-
-        async def draw_all() -> None:
-            for index in left:
-                done.append(await asked.complete(f"1 + 1 ={trouble}", RAW, SAMPLING, 64, f"sum-{index}"))
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(max(1, asked.slots)):
-                tasks.create_task(draw_all())
-        return done
-
-    return draw
-
-
-def first_error(errors: pytest.ExceptionInfo[ExceptionGroup[Exception]]) -> Exception:
-    error: Exception = errors.value
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-async def until(moment: Callable[[], bool]) -> None:
-    while not moment():
-        await asyncio.sleep(0.005)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def process(port: int, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A fake server in a process of its own, which can be killed and stopped."""
-    server = subprocess.Popen([sys.executable, FAKE, str(port), *arguments])
-    try:
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
-                break
-            time.sleep(0.02)
-        yield server
-    finally:
-        server.kill()
-        server.wait()
 
 
 # Who gets the work
@@ -169,6 +79,33 @@ def test_cancelling_closes_the_connection_and_frees_the_slot(fake_server: FakeSe
 
     done: list[Completion] = asking(running(fake_server), cancel, concurrency=1)
     assert len(done) == 3
+
+
+def test_whatever_happens_no_slot_is_lost(fake_server: FakeServer, other: FakeServer) -> None:
+    chance = random.Random(0)
+
+    async def storm(asked: Client) -> list[Completion]:
+        drawing: list[asyncio.Task[list[Completion]]] = []
+        for first in range(120):
+            drawing.append(asyncio.create_task(samples(1, first=first)(asked)))
+            server = chance.choice([fake_server, other])
+            trouble = chance.choice(["hangs", "broken", "down", "away", "limited", "delay"])
+            setattr(server, trouble, 0.005 if trouble == "delay" else chance.choice([0, 1]))
+            await asyncio.sleep(0.002)
+            if chance.random() < 0.3:
+                chance.choice(drawing).cancel()
+        for server in (fake_server, other):
+            server.hangs = server.broken = server.down = False
+            server.away = server.limited = 0
+        await asyncio.gather(*drawing, return_exceptions=True)
+        done = await samples(200, first=200)(asked)  # limits that 429s halved have grown again
+        for server in (fake_server, other):
+            server.forget()
+            server.delay = 0.1
+        return done + await samples(20, first=400)(asked)
+
+    assert len(asking(running(fake_server, other), storm, concurrency=5)) == 220
+    assert (fake_server.most_in_flight, other.most_in_flight) == (5, 5)
 
 
 # Servers that fail
@@ -419,89 +356,3 @@ def test_a_server_that_does_not_answer_at_the_start_is_said_and_taken_in_later(
     (line,) = said
     assert line.startswith(f"{late}/models does not answer")
     assert line.endswith("going on with the others until it does")
-
-
-# Servers started here
-
-
-class Starts:
-    """Stands for vLLM's command line: fake servers, each with its own end."""
-
-    def __init__(self, *arguments: list[str]) -> None:
-        self.left, self.ports = list(arguments), []
-
-    def __call__(self, *_: object, name: str, port: int, **__: object) -> list[str]:
-        self.ports.append(port)
-        arguments = self.left.pop(0) if len(self.left) > 1 else self.left[0]
-        return [sys.executable, FAKE, str(port), "--name", name, *arguments]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Model:
-    """A model that would be started here."""
-    folder = tmp_path / NAME
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    return Model(model=str(folder))
-
-
-def test_a_server_started_here_that_dies_is_restarted_and_what_it_had_is_drawn_again(
-    folder: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts = Starts(["--die-after", "9"], ["--die-after", "7"], [])
-    monkeypatch.setattr(curation.model, "vllm_command", starts)
-    said: list[str] = []
-    with serve(folder, log=tmp_path / "log", progress=said.append) as servers:
-        done = asking(servers, samples(30))
-        pid = servers[0].started.pid if servers[0].started else 0
-    assert len(done) == 30
-    assert len(set(starts.ports)) == 1 < len(starts.ports) == 3
-    assert [line.split(" (its log")[0] for line in said if "restart" in line] == ["fake has died; restarting it"] * 2
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def test_a_server_that_dies_again_and_again_without_a_sample_ends_the_run(
-    folder: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts = Starts(["--die-after", "0"])
-    monkeypatch.setattr(curation.model, "vllm_command", starts)
-    with serve(folder, log=tmp_path / "log") as servers, pytest.raises(ExceptionGroup) as errors:
-        asking(servers, samples(4))
-    error = first_error(errors)
-    assert isinstance(error, ServerError)
-    assert "exited with code 137" in str(error)
-    assert str(tmp_path / "log") in str(error)
-    assert len(starts.ports) == 3
-
-
-def test_a_run_that_ends_while_a_server_is_restarted_leaves_nothing(
-    folder: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts = Starts(["--die-after", "0"], ["--delay", "0"])
-    monkeypatch.setattr(curation.model, "vllm_command", starts)
-    monkeypatch.setattr("curation.supervisor.Supervised.wait_for", _waits_once(until_started := []))
-
-    async def leave(asked: Client) -> int:
-        drawing = asyncio.create_task(samples(1)(asked))
-        await until(lambda: len(until_started) == 2)
-        drawing.cancel()
-        assert servers[0].started is not None
-        return servers[0].started.pid
-
-    with serve(folder, log=tmp_path / "log") as servers:
-        pid = asking(servers, leave)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def _waits_once(seen: list[str]) -> Callable[..., None]:
-    """`wait_for`, which at the second start waits for an address that never answers."""
-    original = curation.supervisor.Supervised.wait_for
-
-    def wait_for(self: Any, url: str, *, timeout: float) -> None:
-        seen.append(url)
-        original(self, url if len(seen) == 1 else url.replace("/health", "/never"), timeout=timeout)
-
-    return wait_for

@@ -88,6 +88,16 @@ def test_files_that_are_no_parts_are_not_read(store: Store) -> None:
     assert store.warnings == []
 
 
+def test_a_column_that_no_part_has_yet_is_null(store: Store) -> None:
+    folder = store.path("x")
+    store.append(folder, numbers(("a", 1), ("b", 2)))
+    now = pa.schema([*NUMBERS, ("more", pa.list_(pa.int32()))])
+    with store.connect() as con:
+        rows = con.sql(f"select id, n, more from {store.scan(folder, now)} where n > 1 and filename like '%part-%'")
+        assert rows.fetchall() == [("b", 2, None)]
+        assert "Filters: n > 1" in rows.explain()  # as the file is read, not after
+
+
 def test_merging_keeps_every_row_and_type_in_one_part(tmp_path: Path) -> None:
     store, folder = Store(str(tmp_path)), str(tmp_path / "x")
     schema = pa.schema([pa.field("id", pa.string(), nullable=False), ("at", pa.timestamp("ms", "UTC"))])
