@@ -87,13 +87,17 @@ def files_of(patterns: Iterable[str]) -> list[File]:
     found: list[File] = []
     for pattern in patterns:
         try:
-            for path in sorted(Source(jsonl=[pattern]).files(), key=_numbered):
+            paths = sorted(Source(jsonl=[pattern]).files(), key=_numbered)
+        except SourceError as error:
+            raise ImportRefused(f"FILE: {str(error).removeprefix('jsonl: ')}; give paths or globs") from error
+        for path in paths:
+            try:
                 fs, inside = filesystem(path)
                 with fs.open(inside, "rb") as file:
                     kind = "parquet" if file.read(4) == b"PAR1" else "jsonl"
                 found.append(File(path, kind, _digest(fs, inside, kind), fs.modified(inside).astimezone(UTC)))
-        except (SourceError, OSError, pa.ArrowException) as error:
-            raise ImportRefused(f"FILE: {str(error).removeprefix('jsonl: ')}; give paths or globs") from error
+            except (OSError, pa.ArrowException) as error:
+                raise ImportRefused(f"{path} cannot be read to its end: {error}") from error
     return found
 
 

@@ -76,9 +76,12 @@ def _vllm(row: Row) -> Iterator[Row | Bad]:
         why = row.get("error") or body.get("error") or f"status {response.get('status_code')}"
         yield Bad(f"the request failed: {why}")
         return
-    usage = body.get("usage") or {}
-    for choice in body["choices"]:
-        message = choice.get("message") or {"content": choice.get("text")}
+    usage = as_object("usage", body.get("usage"))
+    for choice in as_list("choices", body["choices"]):
+        if not isinstance(choice, dict):
+            yield Bad("choices holds what is no object")
+            continue
+        message = as_object("message", choice.get("message")) or {"content": choice.get("text")}
         reasoning = message.get("reasoning") or message.get("reasoning_content")
         content = message.get("content")
         found = {

@@ -10,6 +10,7 @@ import email.utils
 import json
 import re
 import time
+from array import array
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -174,10 +175,9 @@ def _count(value: Any) -> int:
 
 
 def _ids(value: Any) -> Any:
-    ids = np.array(value) if value != [] else np.empty(0, np.int32)
-    if ids.ndim != 1 or ids.dtype.kind != "i" or (len(ids) and not 0 <= ids.min() <= ids.max() < 1 << 31):
+    if not isinstance(value, list):
         raise ValueError("token_ids is no list of numbers")
-    return ids.astype(np.int32)
+    return np.frombuffer(array("i", value), np.int32)  # which takes whole numbers of 32 bits, and nothing else
 
 
 def _clean(text: str) -> str:

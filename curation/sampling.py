@@ -14,6 +14,7 @@ memory only while they are asked about or wait for the next commit.
 import asyncio
 import contextlib
 import functools
+import itertools
 import uuid
 from array import array
 from collections import Counter, deque
@@ -47,6 +48,8 @@ VERDICTS_IN_FLIGHT = 2048
 BATCH = 1024
 REFUSED_IN_A_ROW = 20
 """So many problems refused without an answer between them are no matter of the problems."""
+NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
+"""Columns of a problem that asking and grading take."""
 CODES = {"correct": PASS, "wrong": FAIL, "error": ERROR}
 
 
@@ -100,8 +103,8 @@ class Sampler:
         self.tally = Tally()
         self._rows: list[list[dict[str, Any]]] = [[] for _ in groups]
         self._verdicts: list[list[dict[str, Any]]] = [[] for _ in groups]
-        self._tables = [group.problems.combine_chunks() for group in groups]
-        ends = np.cumsum([table.num_rows for table in self._tables])
+        self._columns = [{name: group.problems[name].combine_chunks() for name in NEEDED} for group in groups]
+        ends = np.cumsum([group.problems.num_rows for group in groups])
         self._group = array("H", np.searchsorted(ends, np.arange(ends[-1] if len(ends) else 0), "right").tolist())
         self._first = [0, *ends.tolist()]
         self._flying: dict[int, asyncio.Task[None]] = {}
@@ -113,6 +116,8 @@ class Sampler:
         self._fetching = asyncio.Lock()
         self._arrived: deque[tuple[_Graded, Future[Verdict]]] = deque()
         self._called = False
+        self._name, self._numbers = uuid.uuid4().hex[:20], itertools.count()
+        """What the names of this run's rollouts begin with, and how they go on."""
         self._refused_in_a_row = 0
         self._spent = False
         self._left = sum(map(self.outcomes.left, range(self.outcomes.problems)))
@@ -183,7 +188,8 @@ class Sampler:
     async def _sample(self, place: int) -> None:
         problem = place // self.outcomes.n
         number = self._group[problem]
-        row = _row(self._tables[number], problem - self._first[number])
+        at = problem - self._first[number]
+        row = {name: column[at].as_py() for name, column in self._columns[number].items()}
         drawn = await self._draw(place, number, row)
         del self._flying[place]
         if drawn is None:
@@ -249,7 +255,7 @@ class Sampler:
         self._count(completion, part)
         return {
             **completion,
-            "rollout": uuid.uuid4().hex,
+            "rollout": f"{self._name}{next(self._numbers):012x}",
             "problem_id": problem["id"],
             "sample_index": index,
             "max_tokens": self.max_tokens,
@@ -319,8 +325,7 @@ class Sampler:
                     cursor.register("asked", pa.table({"rollout": own}))
                     scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
                     query = f"select {', '.join(_STORED.names)} from {scan} semi join asked using (rollout)"
-                    table = arrow(cursor, query)
-                found |= {row["rollout"]: row for row in map(functools.partial(_row, table), range(table.num_rows))}
+                    found |= {row["rollout"]: row for row in arrow(cursor, query).to_pylist()}
         return found
 
     async def _check_lengths(self) -> None:
@@ -335,7 +340,7 @@ class Sampler:
             )
         is_open = pa.array(np.frombuffer(self.outcomes.closed, np.uint8) == 0)
         for number, group in enumerate(self.groups):
-            asked = self._tables[number].filter(is_open.slice(self._first[number], self._tables[number].num_rows))
+            asked = group.problems.filter(is_open.slice(self._first[number], group.problems.num_rows))
             if not asked.num_rows:
                 continue
             lengths = pc.utf8_length(asked["prompt"])
@@ -409,10 +414,6 @@ class Sampler:
         taken = list(zip([group.rollouts for group in self.groups], self._rows, self._verdicts, strict=True))
         self._rows, self._verdicts = [[] for _ in self.groups], [[] for _ in self.groups]
         return taken
-
-
-def _row(table: pa.Table, number: int) -> dict[str, Any]:
-    return {name: table[name][number].as_py() for name in table.column_names}
 
 
 _Rows = tuple[Rollouts, list[dict[str, Any]], list[dict[str, Any]]]

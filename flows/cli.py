@@ -139,6 +139,46 @@ def run(
         _closing(console, outcome)
 
 
+@main.command()
+@click.argument("recipe")
+@workspace_option
+@click.option("--pilot", type=click.IntRange(min=2), help="Sample so many problems, and say what the others will take.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value: --set annotate.pass_rate.n=16"
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+@json_option
+def plan(
+    recipe: str, workspace: str, pilot: int | None, overrides: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
+    """What `cuvee run RECIPE` would do: what is in the workspace, what is missing, the prompts, and the bill.
+
+    \b
+    cuvee plan my.yaml                      reads the sources and looks; nothing is measured, no model is started
+    cuvee plan my.yaml --pilot 50           measures what needs no model, samples 50 problems, and says what the rest
+                                            will take: tokens, hours, and dollars when the model has a `price`
+
+    A row that is not measured yet counts as one that goes on, so figures are the most that can come. What a pilot samples
+    is kept: the run goes on from there.
+    """
+    with mistakes():
+        from curation.progress import Progress
+        from flows.plan import plan as look
+        from flows.planned import show
+        from flows.recipe import load
+
+        loaded = load(recipe, pairs("--set", overrides))
+        if pilot is not None:
+            _models_known(loaded)
+        data = look(loaded, workspace, pilot=pilot, progress=Progress(quiet=quiet))
+        if as_json:
+            click.echo(json_text(data))
+            return
+        show(terminal(), data)
+        for warning in data["warnings"]:
+            click.echo(f"warning: {visible(warning)}", err=True)
+
+
 def _models_known(loaded: Any) -> None:
     """Says at once what would fail after the pool was read: a key that is not in the environment."""
     from curation.model import api_key

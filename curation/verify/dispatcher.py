@@ -83,6 +83,7 @@ class Dispatcher:
         if self._closed:  # checked after queueing: `close` empties the queue after it sets this
             raise self._failure()
         if self._asleep:
+            self._asleep = False  # waking it once is enough
             os.eventfd_write(self._wake, 1)
         return future
 

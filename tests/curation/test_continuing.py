@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_server import NAME, FakeServer
+from tokenizers import Tokenizer
 
 from curation.client import Client, Completion, NotServed
 from curation.continuing import EARLY_STOP
@@ -190,3 +192,33 @@ def test_the_samples_of_a_problem_share_its_tokens(fake_server: FakeServer) -> N
 
     asking(fake_server, draw)
     assert len(fake_server.order) == 2
+
+
+# The real thing
+
+
+@pytest.mark.model
+def test_vllm_ends_thinking_at_its_budget(vllm_server: RunningServer, model_folder: Path) -> None:
+    """The small model does not think by itself: a prefill makes it, in Chinese, whose characters are several tokens."""
+    tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
+    prompt = CHAT.merged({"prefill": "<think>\n我们先想一想："})
+    sampling = Sampling(thinking_budget=20)
+    question = prompt.render("What is 3 + 4?")
+
+    async def draw() -> list[Completion]:
+        async with Client((vllm_server,), None, 8, 60) as client:
+            asked = await client.tokenize(question, prompt, "sum-0")
+            assert tokenizer.decode(asked, skip_special_tokens=False).endswith(f"assistant\n{prompt.prefill}")
+            work = (client.complete(question, prompt, sampling, 120, f"sum-{index}") for index in range(8))
+            return await asyncio.gather(*work)
+
+    done = asyncio.run(draw())
+    hit = [sample for sample in done if sample["budget_hit"]]
+    assert hit
+    for sample in hit:
+        thought, _, answer = sample["text"].partition(EARLY_STOP)
+        ids = sample["token_ids"].tolist()
+        assert sample["text"] == tokenizer.decode(ids).rstrip("\ufffd")
+        assert 20 <= len(tokenizer.encode(EARLY_STOP).ids) + 20 <= len(ids) <= 120
+        assert answer or sample["finish_reason"] == "stop"
+        assert "</think>" not in thought

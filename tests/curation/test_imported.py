@@ -10,17 +10,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curation import problem
 from curation.duck import arrow
 from curation.gathering import Gathered, Gatherer
 from curation.import_files import ImportRefused, files_of
 from curation.imported import commit, copies
+from curation.layouts import LAYOUTS
 from curation.matching import Problems
 from curation.progress import Progress
 from curation.prompt import Prompt
 from curation.rollouts import ROLLOUTS, Rollouts, Sampling
-from curation.sample import Asked
+from curation.sample import COLUMNS, Asked, Bad, sample
 from curation.stated import Stated
 from curation.store import Store
 
@@ -452,3 +455,47 @@ def test_copies_are_told_from_draws(desk: Desk) -> None:
     short = desk.jsonl("short.jsonl", *sums("7", "7", prompt=TIMES, token_ids=[7]))
     desk.take(short, pool=asked("", TIMES)[1:])
     assert desk.copies == 0
+
+
+# ---- hostile files
+
+_leaf = (
+    st.none() | st.booleans() | st.floats() | st.sampled_from(["", "7", "[1]", "[{", "nan", '[{"role":"assistant"}]'])
+)
+_key = st.sampled_from(["role", "content", "text", "message", "choices", "body", "token_ids", "usage", "temperature"])
+_json = st.recursive(_leaf, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_key, inner), max_leaves=8)
+_choices = st.lists(st.dictionaries(_key, _json, max_size=3) | _json, max_size=2) | _json
+_reply = st.fixed_dictionaries({"body": st.fixed_dictionaries({"choices": _choices, "usage": _json}) | _json})
+_column = st.sampled_from([name for names in COLUMNS.values() for name in names])
+_rows = st.dictionaries(_column, _json, min_size=1, max_size=6) | st.fixed_dictionaries(
+    {"custom_id": _json, "response": _reply | _json}
+)
+
+
+@given(_rows, st.sampled_from(sorted(LAYOUTS)), st.booleans())
+@settings(deadline=None)
+def test_whatever_a_row_holds_it_is_a_sample_or_bad(row: dict[str, Any], layout: str, as_text: bool) -> None:
+    if as_text:
+        row = {name: v if v is None or isinstance(v, str) else json.dumps(v) for name, v in row.items()}
+    with contextlib.suppress(Bad):
+        for found in LAYOUTS[layout].spread(row):
+            if not isinstance(found, Bad):
+                sample(found, LAYOUTS[layout].kind)
+
+
+def test_an_object_store_takes_them_too(workspace: str, tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.store = Store(workspace)
+    path = desk.jsonl("one.jsonl", *sums("7", "8"))
+    for new in (2, 0):
+        desk.take(path)
+        assert desk.counts == [new]
+    assert desk.rows("sample_index", "text") == [(0, "7"), (1, "8")]
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_named_and_nothing_imported(desk: Desk) -> None:
+    path = Path(desk.jsonl("cut.jsonl.gz", *sums(*(str(k) for k in range(5000)))))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ImportRefused, match=r"cut.jsonl.gz"):
+        desk.take(str(path))
+    assert desk.rows("text") == []

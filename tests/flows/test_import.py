@@ -179,13 +179,13 @@ def test_a_workspace_in_use_is_left_alone(lab: Lab) -> None:
 def test_killed_at_any_moment_the_same_import_ends_as_an_undisturbed_one(lab: Lab) -> None:
     rows = [
         {"prompt": f"What is {a} + {b}?", "completion": f"{k}", "finish_reason": "stop", "pad": "x" * 2000}
-        for k in range(1500)
+        for k in range(600)
         for a, b in SUMS
     ]
     path = write(lab, "many.jsonl", rows)
     arguments = [path, "--as", "policy", "--like", "pass_rate", "--workspace", str(lab.workspace)]
     code = "import sys, curation.imported as i; i.commit.__defaults__ = (1,); from flows.cli import main; main(sys.argv[1:])"
-    for parts in (0, 1, 5):
+    for parts in (0, 4):
         run = subprocess.Popen(
             [sys.executable, "-c", code, "import", str(lab.write()), *arguments], stderr=subprocess.DEVNULL
         )
@@ -197,7 +197,7 @@ def test_killed_at_any_moment_the_same_import_ends_as_an_undisturbed_one(lab: La
     stored = lab.stored("rollouts")
     by_problem = itertools.groupby(stored, key=lambda row: row["problem_id"])
     for _, found in by_problem:
-        assert [(row["sample_index"], row["text"]) for row in found] == [(k, str(k)) for k in range(1500)]
+        assert [(row["sample_index"], row["text"]) for row in found] == [(k, str(k)) for k in range(600)]
 
 
 # ---- real files

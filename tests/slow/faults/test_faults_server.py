@@ -1,4 +1,4 @@
-"""A real vLLM server that is killed in the midst of sampling. About three minutes."""
+"""A real vLLM server that is killed in the midst of sampling. Two to five minutes."""
 
 import asyncio
 import os
@@ -30,11 +30,11 @@ def test_vllm_killed_while_it_samples_is_restarted_and_every_sample_comes_once(
 
         async def draw(client: Client, name: str) -> None:
             assert name not in done
-            done[name] = await client.complete(PROMPT.render("Tell me of the sea."), PROMPT, Sampling(), 200, name)
+            done[name] = await client.complete(PROMPT.render("Tell me of the sea."), PROMPT, Sampling(), 60, name)
 
         async def draw_all() -> None:
-            async with Client(servers, None, 64, 300) as client, asyncio.TaskGroup() as tasks:
-                for index in range(96):
+            async with Client(servers, None, 8, 300) as client, asyncio.TaskGroup() as tasks:
+                for index in range(32):
                     tasks.create_task(draw(client, f"sea-{index}"))
                 while not done:
                     await asyncio.sleep(0.1)
@@ -44,10 +44,10 @@ def test_vllm_killed_while_it_samples_is_restarted_and_every_sample_comes_once(
         asyncio.run(draw_all())
         assert started.pid != first
         left = started.pid
-    assert len(done) == 96
+    assert len(done) == 32
     assert all(sample["tokens"] == len(sample["token_ids"]) > 0 for sample in done.values())
     # With the same seed the restarted server would repeat what the first one drew.
-    assert len({bytes(sample["token_ids"]) for sample in done.values()}) == 96
+    assert len({bytes(sample["token_ids"]) for sample in done.values()}) == 32
     assert sum("restarting" in line for line in said) == 1
     assert processes_of(left) == []
 

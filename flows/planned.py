@@ -1,0 +1,90 @@
+"""A plan, printed."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from curation.inspect.summary import plain
+from curation.inspect.visible import visible
+
+SHOWN = 1200
+
+
+def show(console: Console, data: dict[str, Any]) -> None:
+    """Prints what `plan` gives."""
+    console.print(f"[bold]{plain(data['recipe'])}[/]: {data['problems']:,} problems\n")
+    table = Table("annotator", "problems", "missing", "", box=None, header_style="bold", pad_edge=False)
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for entry in data["annotators"]:
+        table.add_row(plain(entry["key"]), f"{entry['problems']:,}", f"{entry['missing']:,}", _note(entry))
+    console.print(table)
+    for entry in data["annotators"]:
+        if "pilot" in entry:
+            _show_pilot(console, entry)
+    for entry in data["annotators"]:
+        if "prompts" in entry:
+            _show_prompts(console, entry)
+
+
+def _note(entry: dict[str, Any]) -> str:
+    if "model" not in entry:
+        return ""
+    grade = f", {entry['to_grade']:,} to grade" if entry["to_grade"] else ""
+    if not entry["missing"]:
+        return f"nothing to sample{grade}"
+    return (
+        f"at most {entry['samples_at_most']:,} samples of {plain(entry['model'])}, about {entry['samples_about']:,} "
+        f"if all pass rates are as likely{grade}"
+    )
+
+
+def _show_pilot(console: Console, entry: dict[str, Any]) -> None:
+    pilot = entry["pilot"]
+    console.print(
+        f"\n[bold]{plain(entry['key'])}[/]: by {pilot['problems']:,} problems of the pilot, the {entry['missing']:,} take "
+        "(90 % interval)"
+    )
+    names = {
+        "samples": "samples",
+        "tokens": "tokens",
+        "prompt_tokens": "prompt tokens",
+        "hours": "hours",
+        "usd": "dollars",
+    }
+    for key, name in names.items():
+        if pilot[key] is None:
+            continue
+        low, middle, high = (_number(value) for value in pilot[key])
+        speed = f"  at {pilot['tokens_per_second']:,} tokens/s, as in the pilot" if key == "hours" else ""
+        console.print(f"  {name:<14}{middle:>12}   ({low} to {high}){speed}", highlight=False)
+    if pilot["hours"] is None:
+        console.print("  hours          unknown: the pilot was sampled before; a larger one measures the speed")
+    if pilot["usd"] is None:
+        console.print(
+            f"  dollars        unknown: models.{plain(entry['model'])} has no `price`, such as {{gpu_hour: 2.5}}"
+            if pilot["hours"] is not None
+            else "  dollars        unknown"
+        )
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
+
+
+def _show_prompts(console: Console, entry: dict[str, Any]) -> None:
+    sampling = ", ".join(f"{name} {value}" for name, value in entry["sampling"].items())
+    console.print(
+        f"\n[bold]{plain(entry['key'])}[/] asks {plain(entry['model'])} with {plain(sampling)}", highlight=False
+    )
+    for number, prompt in enumerate(entry["prompts"]):
+        more = f" ({len(entry['prompts'])} kinds of prompts)" if number == 0 and len(entry["prompts"]) > 1 else ""
+        console.print(f"[dim]the first prompt{more}: problem {plain(prompt['id'])}[/]")
+        text = prompt["text"]
+        if len(text) > SHOWN:
+            text = f"{text[: SHOWN // 2]}\n… ({len(text):,} characters) …\n{text[-SHOWN // 2 :]}"
+        for line in text.splitlines():
+            console.print(f"  │ {visible(line)}", markup=False, highlight=False, soft_wrap=True)
+        if number == 0 and len(entry["prompts"]) > 1:
+            console.print("[dim]  --json has the others[/]")
+            break
