@@ -21,7 +21,9 @@ def ready_made(said: str) -> bytes:
     text = f"{THOUGHT} The answer is {said}"
     choice = {"index": 0, "text": text, "finish_reason": "stop", "token_ids": list(range(100, 122))}
     usage = {"prompt_tokens": 40, "completion_tokens": 22}
-    return framed({"id": "cmpl-1", "object": "text_completion", "created": 1, "model": NAME, "choices": [choice], "usage": usage})
+    return framed(
+        {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": NAME, "choices": [choice], "usage": usage}
+    )
 
 
 def framed(value: object) -> bytes:

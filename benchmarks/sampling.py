@@ -1,95 +1,211 @@
 """What sampling until settled saves, and what it costs.
 
-    .venv/bin/python benchmarks/sampling.py [--only saving,cost,memory,resume,slots] [--json]
+    .venv/bin/python benchmarks/sampling.py [--only saving,cost,memory,resume,slots] [--problems 200] [--json]
+
+    saving   the small real model (SmolLM2-135M on a vLLM started here, reasoning-gym problems behind four shots) on three
+             mixes of problems, for the rules `passes between 1 and 6` of 8 and `1 and 11` of 16. Step 1 samples with
+             `settle: early`, step 2 over the same store with `settle: never` draws the rest up to all n: so both speak of
+             the same samples. Beside the saving stand the *possible* one (the shortest settling prefix by index, all n
+             outcomes known) and the *expected* one (exact, given how many of each problem's n pass).
+    cost     verified samples per CPU second of this process and its graders, from the first look at the store to the last
+             commit and the view; beside the openai client and bare aiohttp, which verify and store nothing. The server
+             (canned_server.py) is a process of its own that answers at once.
+    memory   peak memory of a process that samples ever more problems, above that of one with few.
+    resume   from calling the step over a store of a million rollouts until the first request is out.
+    slots    how busy 64 slots are until the end: the scheduler in virtual time, no server. Lengths are lognormal, wrong
+             answers three times as long.
+
+CPU seconds and ratios only: wall time says little on a machine that others use.
 """
 
 import argparse
 import asyncio
 import contextlib
+import heapq
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import aiohttp
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that it runs from a checkout that is not installed
 
-from curation import problem  # noqa: E402
+from curation import pool, problem  # noqa: E402
 from curation.annotate import Work  # noqa: E402
-from curation.model import Model  # noqa: E402
+from curation.model import Model, serve  # noqa: E402
+from curation.outcomes import ASKED, FAIL, MISSING, PASS, Outcomes  # noqa: E402
 from curation.pass_rate import PassRate  # noqa: E402
 from curation.pool import Pool  # noqa: E402
 from curation.progress import Progress  # noqa: E402
+from curation.rollouts import ROLLOUTS, VERDICTS  # noqa: E402
+from curation.rules import Decisions, Measured, place  # noqa: E402
+from curation.settling import settling  # noqa: E402
+from curation.source import Source  # noqa: E402
 from curation.store import Store  # noqa: E402
+from curation.verify import version  # noqa: E402
 from curation.verify.pool import graders  # noqa: E402
+from flows.recipe import load  # noqa: E402
 
+Claims = dict[str, dict[str, Any]]
+Band = tuple[int, int, int]
+"""passes between low and high, of n."""
+
+BANDS: tuple[Band, ...] = ((1, 6, 8), (1, 11, 16))
 SLOTS = 64
-QUESTION = "What is 2 + 2? Add the two numbers, and say the result and nothing else. This is problem number "
+SEED = 20261122
+WRONG_IS_LONGER, SPREAD = 3.0, 0.8
+"""Of lengths in virtual time: wrong answers to right ones, and the deviation of the logarithm."""
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def band(low: int, high: int, n: int) -> str:
-    """The pattern of `passes between low and high` of n."""
+def claim(ours: float, peer: float | None, goal: float | None, holds: bool | None, **more: Any) -> dict[str, Any]:
+    told = {"ours": ours, "peer": peer, "ratio": ours if peer is None else ours / peer, "goal": goal, "holds": holds}
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in (told | more).items()}
+
+
+def pattern_of(band: Band) -> str:
+    low, high, n = band
     return "".join("T" if low <= k <= high else "F" for k in range(n + 1))
 
 
+def cpu() -> float:
+    """CPU seconds of this process and its graders."""
+    return time.process_time() + graders().cpu_seconds()
+
+
+# ---- saving: the real model
+
+MIXES: dict[str, dict[str, float]] = {
+    "hopeless": {"equations": 0.7, "gcd": 0.15, "bits": 0.15},
+    "uniform": {"one word": 0.3, "addition": 0.25, "lcm": 0.25, "isomorphic": 0.2},
+    "learnable": {"letters": 0.5, "addition": 0.25, "products": 0.25},
+}
+"""Shares of sources: the demo recipe's, and these."""
+ALSO = {
+    "one word": ("letter_counting", {"min_words": 1, "max_words": 1}),
+    "lcm": ("lcm", {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 10}),
+    "isomorphic": ("isomorphic_strings", {}),
+}
+
+
+def source(name: str, demo: Mapping[str, Source], size: int) -> Source:
+    """A source of so many problems, with four shots of the same kind."""
+    if name in demo:
+        return demo[name].model_copy(update={"size": size})
+    import reasoning_gym
+
+    kind, params = ALSO[name]
+    solved = reasoning_gym.create_dataset(kind, size=4, seed=999, **params)
+    shots = [{"prompt": shot["question"], "answer": shot["answer"]} for shot in solved]
+    return Source(reasoning_gym=kind, size=size, seed=1, params=params, prompt={"shots": shots})
+
+
+def saving(problems: int) -> Claims:
+    demo = load("demo").recipe
+    model = demo.models["policy"]
+    claims: Claims = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="cuvee-bench-") as folder,
+        serve(model, log=Path(folder) / "vllm.log", progress=say) as servers,
+    ):
+        for mix, shares in MIXES.items():
+            sources = {name: source(name, demo.sources, round(share * problems)) for name, share in shares.items()}
+            for band in BANDS:
+                with real(f"{folder}/{mix}-{band[2]}", sources, model, servers) as work:
+                    claims |= saved(mix, band, work, list(sources))
+    return claims
+
+
 @contextlib.contextmanager
-def canned(*right: int) -> Iterator[str]:
-    """The base URL of a canned server in a process of its own."""
-    command = [sys.executable, str(ROOT / "benchmarks/canned_server.py"), ",".join(map(str, right))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-        process.stdin.close()
-
-
-def stats(url: str) -> dict[str, float]:
-    with urllib.request.urlopen(f"{url.removesuffix('/v1')}/stats") as reply:
-        told: dict[str, float] = json.load(reply)
-    return told
-
-
-def made_up(count: int) -> pa.Table:
-    """Problems as a pool has them, one answer for all."""
-    numbers = np.arange(count)
-    columns = {
-        "id": pa.array([f"{number:032x}" for number in range(count)]),
-        "prompt": pa.array([f"{QUESTION}{number}" for number in range(count)]),
-        "messages": pa.array([[]] * count, problem.MESSAGES),
-        "answer": pa.array(["4"] * count),
-        "verifier": pa.array(["exact"] * count),
-        "source": pa.array(["made up"] * count),
-        "row": pa.array(numbers),
-    }
-    empty = {field.name: pa.nulls(count, field.type) for field in problem.SCHEMA if field.name not in columns}
-    return pa.table({**columns, **empty}).select(problem.SCHEMA.names).cast(problem.SCHEMA)
-
-
-@contextlib.contextmanager
-def work(folder: str, url: str, problems: pa.Table, pattern: str) -> Iterator[Work]:
-    """What a sampling step over these problems needs."""
-    store, model = Store(folder), Model.model_validate(MODEL | {"url": url})
+def real(folder: str, sources: Mapping[str, Source], model: Model, servers: Any) -> Iterator[Work]:
+    """A workspace without any rollout, over problems of these sources."""
+    store = Store(folder)
+    problems = pool.read(store, "bench", sources, 1.0, Progress(quiet=True))
+    prompts = {name: source.prompt for name, source in sources.items()}
     with store.connect() as con, contextlib.ExitStack() as exits:
-        con.register("problems", problems)
-        con.execute("create table wanted as select id from problems")
-        made = Work(store, con, Pool("", {}), Progress(quiet=True), exits, {"policy": model})
-        made.patterns = pa.table({"id": problems["id"], "pattern": pa.array([pattern] * problems.num_rows)})
-        yield made
+        con.execute(f"create view problems as from {problems.problems(store)}")
+        work = Work(store, con, problems, Progress(), exits, models={"policy": model}, prompts=prompts)
+        work.running[model.model_dump_json()] = servers
+        yield work
 
+
+def saved(mix: str, band: Band, work: Work, sources: Sequence[str]) -> Claims:
+    """One mix under one rule: early, then all n, then what early would have needed with all n at hand."""
+    low, high, n = band
+    measured = Measured("pass_rate", PassRate.COLUMNS, samples=n)
+    rules = place({"learnable": f"passes between {low} and {high}"}, [measured])
+
+    def step(settle: str) -> tuple[list[dict[str, Any]], list[str], Mapping[str, int]]:
+        """Columns and the rule's outcome by problem, and what was drawn."""
+        decisions = Decisions(work.con, "problems", sources)
+        decisions.wanted(everything=True)
+        work.patterns = decisions.patterns(measured, rules)
+        work.drawn.clear()
+        annotator = PassRate.model_validate({"model": "policy", "n": n, "max_tokens": 24, "settle": settle})
+        columns = annotator.measure(work, "pass_rate").sort_by("id")
+        decisions.add(measured, columns)
+        decisions.apply(rules[0])
+        decisions.finish()
+        outcomes = work.con.execute("select rule_learnable from decisions order by id").fetchall()
+        drawn = work.drawn.get("pass_rate", {"drawn": 0, "tokens": 0, "aborted": 0})
+        return columns.to_pylist(), [outcome for (outcome,) in outcomes], drawn
+
+    early, decided, first = step("early")
+    full, really, rest = step("never")
+    again, _, _ = step("early")
+    every = first["drawn"] + rest["drawn"]
+    assert every == n * len(full), "the server refused some"
+    passes = [row["passes"] for row in full]
+    possible = 1 - sum(row["used"] for row in again) / every
+    of = settling(pattern_of(band))
+    beyond = sum(row["drawn"] - row["used"] for row in early) / first["drawn"]
+    ours = 1 - first["drawn"] / every
+    equal = sum(a == b for a, b in zip(decided, really, strict=True))
+    named = f"{mix}, {low} to {high} of {n}"
+    return {
+        f"samples saved: {named}": claim(
+            ours,
+            possible,
+            0.95,
+            ours >= 0.95 * possible,
+            expected=1 - fmean(of.expected_given(k) for k in passes) / n,
+            tokens_saved=1 - first["tokens"] / (first["tokens"] + rest["tokens"]),
+            samples=f"{first['drawn']} of {every}",
+            aborted=first["aborted"],
+            passes=" ".join(str(passes.count(k)) for k in range(n + 1)),
+        ),
+        f"same decisions: {named}": claim(equal, len(full), 1.0, equal == len(full)),
+        f"drawn beyond need: {named}": claim(beyond, None, 0.03, beyond < 0.03),
+    }
+
+
+def in_theory() -> str:
+    """The exact saving when true pass rates are spread evenly over .10 to .75."""
+    told = []
+    for band in ((1, 6, 8), (1, 7, 10), (1, 11, 16)):
+        of = settling(pattern_of(band))
+        told.append(f"{1 - fmean(of.expected(percent / 100) for percent in range(10, 76)) / band[2]:.1%} of {band[2]}")
+    return ", ".join(told)
+
+
+# ---- a server that costs nothing, and problems for it
 
 MODEL = {
     "model": "canned",
@@ -102,52 +218,105 @@ MODEL = {
         "shots": [{"prompt": f"What is {a} + {a}?", "answer": str(2 * a)} for a in (3, 4, 5, 6)],
     },
 }
+QUESTION = "What is 2 + 2? Add the two numbers, and say the result and nothing else. This is problem number "
 
 
-def cpu() -> float:
-    """CPU seconds of this process and its graders."""
-    return time.process_time() + graders().cpu_seconds()
+@contextlib.contextmanager
+def canned(*right: int) -> Iterator[str]:
+    """The base URL of a server in a process of its own; right: indexes of samples that it answers correctly."""
+    command = [sys.executable, str(ROOT / "benchmarks/canned_server.py"), ",".join(map(str, right))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+        process.stdin.close()
 
 
-# ---- what a sample costs
+def first_request(url: str) -> float:
+    """When the first sample was asked for, as time.monotonic."""
+    with urllib.request.urlopen(f"{url.removesuffix('/v1')}/stats") as reply:
+        return float(json.load(reply)["first"])
 
 
-def cost(problems: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """Verified samples per CPU second, beside clients that verify and store nothing."""
+def write_problems(path: str, count: int) -> int:
+    """Made up problems, as a pool has them; gives the bytes of those columns that sampling takes."""
+    columns = {
+        "id": pa.array([f"{number:032x}" for number in range(count)]),
+        "prompt": pa.array([f"{QUESTION}{number}" for number in range(count)]),
+        "messages": pa.array([[]] * count, problem.MESSAGES),
+        "answer": pa.array(["4"] * count),
+        "verifier": pa.array(["exact"] * count),
+        "source": pa.array(["made up"] * count),
+        "row": pa.array(range(count)),
+    }
+    empty = {field.name: pa.nulls(count, field.type) for field in problem.SCHEMA if field.name not in columns}
+    table = pa.table({**columns, **empty}).select(problem.SCHEMA.names).cast(problem.SCHEMA)
+    pq.write_table(table, path)
+    return int(table.drop_columns(["source", "row"]).nbytes)
+
+
+@contextlib.contextmanager
+def over(problems: str, folder: str, url: str, band: Band) -> Iterator[tuple[Work, PassRate]]:
+    """A sampling step over these problems, to be called."""
+    store, model = Store(folder), Model.model_validate(MODEL | {"url": url})
+    with store.connect() as con, contextlib.ExitStack() as exits:
+        con.execute(f"create view problems as from '{problems}'")
+        con.execute("create table wanted as select id from problems")
+        work = Work(store, con, Pool("", {}), Progress(quiet=True), exits, {"policy": model})
+        pattern = pattern_of(band)
+        work.patterns = con.sql(f"select id, '{pattern}' as pattern from wanted").to_arrow_table()
+        yield work, PassRate(model="policy", n=band[2], max_tokens=64)
+
+
+def peak() -> float:
+    """MiB that this process held at most."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def afresh(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives in a new process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
+
+
+# ---- cost
+
+
+def cost(problems: int, rounds: int) -> Claims:
     rates: dict[str, list[float]] = {"ours": [], "aiohttp": [], "openai": []}
     with canned(2, 3) as url, tempfile.TemporaryDirectory(prefix="cuvee-bench-") as folder:
-        ours(f"{folder}/warm", url, 200)
-        for number in range(rounds):
-            spent, samples = ours(f"{folder}/{number}", url, problems)
+        write_problems(f"{folder}/problems.parquet", problems)
+        for number in range(rounds + 1):
+            with over(f"{folder}/problems.parquet", f"{folder}/{number}", url, (1, 6, 8)) as (work, annotator):
+                began = cpu()
+                annotator.measure(work, "pass_rate")
+                spent, samples = cpu() - began, work.drawn["pass_rate"]["drawn"]
+            if not number:
+                continue  # it paid for graders that start, and for imports
             rates["ours"].append(samples / spent)
             for name, client, requests in (("aiohttp", bare, samples), ("openai", openai, samples // 10)):
                 began = time.process_time()
                 asyncio.run(client(url, requests))
                 rates[name].append(requests / (time.process_time() - began))
-            say(f"cost {number + 1}: " + ", ".join(f"{name} {told[-1]:,.0f}" for name, told in rates.items()))
-    mine, floor, peer = (statistics.median(rates[name]) for name in rates)
+            last = ", ".join(f"{name} {told[-1]:,.0f}" for name, told in rates.items())
+            say(f"cost, round {number} of {rounds}: {last} samples per CPU second")
+    ours, floor, peer = (statistics.median(rates[name]) for name in rates)
     return {
-        "verified samples per CPU second": entry(mine, peer, goal=2000, holds=mine >= 2000, aiohttp=round(floor)),
+        "samples per CPU second": claim(
+            ours, peer, 2000.0, ours >= 2000, aiohttp=floor, of_aiohttp=ours / floor, ms_a_sample=1000 / ours
+        )
     }
 
 
-def ours(folder: str, url: str, problems: int) -> tuple[float, int]:
-    """CPU seconds and samples of one sampling step: standing, drawing, grading, commits, the view."""
-    with work(folder, url, made_up(problems), band(1, 6, 8)) as made:
-        began = cpu()
-        PassRate(model="policy", n=8, max_tokens=64).measure(made, "pass_rate")
-        return cpu() - began, made.drawn["pass_rate"]["drawn"]
-
-
 def bodies(count: int) -> Iterator[dict[str, Any]]:
-    shots = "\n\n".join(f"Question: What is {a} + {a}?\nAnswer: {2 * a}" for a in (3, 4, 5, 6))
+    prompt = Model.model_validate(MODEL | {"url": "http://127.0.0.1"}).prompt
     for number in range(count):
-        prompt = f"{shots}\n\nQuestion: {QUESTION}{number}\nAnswer:"
-        yield {"model": "canned", "prompt": prompt, "max_tokens": 64, "temperature": 1.0, "stop": ["\n"]}
+        shown = prompt.render(f"{QUESTION}{number}")
+        yield {"model": "canned", "prompt": shown, "max_tokens": 64, "temperature": 1.0, "stop": ["\n"]}
 
 
 async def bare(url: str, count: int) -> None:
-    """Nothing but aiohttp."""
     left = bodies(count)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=SLOTS)) as http:
 
@@ -172,15 +341,234 @@ async def openai(url: str, count: int) -> None:
         await asyncio.gather(*(sender() for _ in range(SLOTS)))
 
 
-def entry(ours: float, peer: float | None, goal: float | None, holds: bool | None, **more: Any) -> dict[str, Any]:
-    ratio = ours if peer is None else ours / peer
-    told = {"ours": ours, "peer": peer, "ratio": ratio, "goal": goal, "holds": holds}
-    return {name: rounded(value) for name, value in (told | more).items()}
+# ---- memory
+
+FEW = 1000
+"""Problems of the run whose memory counts as what any run takes."""
+BYTES_A_SAMPLE = 64
 
 
-def rounded(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+def memory(sizes: Sequence[int]) -> Claims:
+    """`passes = 0` of 4, and every problem's second sample passes: two samples a problem."""
+    peaks, tables, rates = {}, {}, {}
+    with canned(1) as url:
+        for size in (FEW, *sizes):
+            with tempfile.TemporaryDirectory(prefix="cuvee-bench-") as folder:
+                tables[size] = write_problems(f"{folder}/problems.parquet", size) / (1 << 20)
+                peaks[size], rates[size] = afresh(_sample_all, f"{folder}/problems.parquet", folder, url)
+            say(f"memory, {size} problems: {peaks[size]:.0f} MiB, {rates[size]:,.0f} samples per CPU second")
+    smallest, largest = min(sizes), max(sizes)
+    grown = peaks[largest] - peaks[smallest]
+    allowed = tables[largest] - tables[smallest] + 2 * (largest - smallest) * BYTES_A_SAMPLE / (1 << 20)
+    curve = {
+        f"MiB above base, {size:,} problems": claim(
+            peaks[size] - peaks[FEW], tables[size], None, None, samples_per_cpu_second=rates[size]
+        )
+        for size in sizes
+    }
+    more = {"base": peaks[FEW], "per_100k_problems": grown / (largest - smallest) * 100_000}
+    return curve | {
+        f"MiB more, {smallest:,} to {largest:,} problems": claim(grown, allowed, 1.0, grown <= allowed, **more)
+    }
+
+
+def _sample_all(problems: str, folder: str, url: str) -> tuple[float, float]:
+    """Peak memory in MiB, and samples per CPU second."""
+    with over(problems, f"{folder}/store", url, (0, 0, 4)) as (work, annotator):
+        began = cpu()
+        annotator.measure(work, "pass_rate")
+        return peak(), work.drawn["pass_rate"]["drawn"] / (cpu() - began)
+
+
+# ---- resume
+
+THOUGHT = "the sum of both numbers is found by adding them one after the other and so it must be"
+
+
+def resume(rollouts: int, parts: int) -> Claims:
+    band = BANDS[1]
+    with canned(0, 3) as url, tempfile.TemporaryDirectory(prefix="cuvee-bench-") as folder:
+        problems = f"{folder}/problems.parquet"
+        write_problems(problems, rollouts // band[2])
+        with over(problems, f"{folder}/store", url, band) as (work, annotator):
+            written = _fill_store(work, annotator, parts)
+        say(f"resume: {written:,} rollouts are written")
+        seconds, held, drawn = afresh(_go_on, problems, f"{folder}/store", url)
+    more = {"rollouts": written, "parts": parts, "drawn_then": drawn}
+    return {
+        "seconds until the first request": claim(seconds, None, 10.0, seconds < 10, **more),
+        "MiB to resume": claim(held, None, None, None),
+    }
+
+
+def _fill_store(work: Work, annotator: PassRate, parts: int) -> int:
+    """All n rollouts and verdicts of every problem, in order of index; of every 64th problem the first two only."""
+    n, random = annotator.n, np.random.default_rng(SEED)
+    (rollouts,) = annotator.rollouts(work, ["made up"]).values()
+    rollouts.declare()
+    ids = work.con.sql("select id from problems order by row").to_arrow_table()["id"].combine_chunks()
+    rates = random.beta(0.7, 1.0, len(ids))
+    index, number = (axis.ravel() for axis in np.mgrid[:n, : len(ids)])
+    kept = (number % 64 > 0) | (index < 2)
+    index, number = index[kept], number[kept]
+    words = np.array(THOUGHT.split())
+    texts = pa.array([" ".join(random.choice(words, 44)) for _ in range(20_000)])
+    for rows in np.array_split(np.arange(len(index)), parts):
+        count = len(rows)
+        length = random.integers(30, 70, count)
+        drawn = {
+            "rollout": pa.array([f"{row:032x}" for row in rows]),
+            "problem_id": ids.take(pa.array(number[rows])),
+            "sample_index": index[rows],
+            "text": texts.take(pa.array(random.integers(0, len(texts), count))),
+            "token_ids": pa.ListArray.from_arrays(
+                np.append(0, length.cumsum()).astype(np.int32),
+                random.integers(0, 49152, length.sum()).astype(np.int32),
+            ),
+            "tokens": length,
+            "finish_reason": ["stop"] * count,
+            "max_tokens": np.full(count, annotator.max_tokens),
+            "drawn_at": np.full(count, 1_795_000_000_000),
+        }
+        passed = random.random(count) < rates[number[rows]]
+        verdicts = {
+            "rollout": drawn["rollout"],
+            "problem_id": drawn["problem_id"],
+            "verifier": ["exact"] * count,
+            "verifier_version": np.full(count, version("exact")),
+            "outcome": np.where(passed, "correct", "wrong"),
+            "extracted": ["4"] * count,
+            "reason": ["equal"] * count,
+        }
+        for folder, columns, schema in (
+            (rollouts.folder, drawn, ROLLOUTS),
+            (rollouts.verdict_folder, verdicts, VERDICTS),
+        ):
+            absent = {field.name: pa.nulls(count, field.type) for field in schema if field.name not in columns}
+            rollouts.store.append(folder, pa.table({**columns, **absent}).select(schema.names).cast(schema))
+    return len(index)
+
+
+def _go_on(problems: str, folder: str, url: str) -> tuple[float, float, int]:
+    """Seconds until the first request, peak memory in MiB, and how many samples were drawn."""
+    with over(problems, folder, url, BANDS[1]) as (work, annotator):
+        began = time.monotonic()
+        annotator.measure(work, "pass_rate")
+        return first_request(url) - began, peak(), work.drawn["pass_rate"]["drawn"]
+
+
+# ---- slots
+
+
+def slots(problems: int) -> Claims:
+    claims: Claims = {}
+    random = np.random.default_rng(SEED)
+    mixes = {"hopeless": random.beta(0.2, 2.0, problems), "uniform": random.uniform(0.1, 0.75, problems)}
+    for mix, rates in mixes.items():
+        for band in BANDS:
+            passed = random.random((problems, band[2])) < rates[:, None]
+            lengths = random.lognormal(0.0, SPREAD, passed.shape) * np.where(passed, 1.0, WRONG_IS_LONGER)
+            claims |= simulated(f"{mix}, {band[0]} to {band[1]} of {band[2]}", band, passed, lengths)
+            say(f"slots: {mix} of {band[2]} is through")
+    return claims
+
+
+def simulated(named: str, band: Band, passed: np.ndarray, lengths: np.ndarray) -> Claims:
+    """The scheduler as sampling.py uses it, every verdict there at once, until nothing is left to do."""
+    problems, n = passed.shape
+    outcomes = Outcomes(n, pa.chunked_array([pa.array([pattern_of(band)] * problems)]), cut_off_fails=True)
+    outcomes.begin()
+    flying: dict[int, float] = {}
+    """Since when each place is in flight."""
+    ends: list[tuple[float, int, float]] = []
+    now = busy = 0.0
+    while True:
+        while len(flying) < SLOTS:
+            if (taken := outcomes.take()) is None and (taken := outcomes.guess({at // n for at in flying})) is None:
+                break
+            flying[taken] = now
+            heapq.heappush(ends, (now + lengths[taken // n, taken % n], taken, now))
+        if not flying:
+            break
+        end, at, began = heapq.heappop(ends)
+        if flying.get(at) != began:
+            continue  # it was aborted
+        busy, now = busy + len(flying) * (end - now), end
+        del flying[at]
+        number = at // n
+        outcomes.codes[at] = PASS if passed[number, at % n] else FAIL
+        if outcomes.is_settled(number):
+            outcomes.close(number)
+            for other in [other for other in flying if other // n == number]:
+                del flying[other]
+                outcomes.codes[other] = MISSING
+        else:
+            outcomes.queue(number)
+    used = np.array([outcomes.prefix(number).used for number in range(problems)])
+    counts = np.arange(n) < used[:, None]
+    got = np.frombuffer(outcomes.codes, np.uint8).reshape(problems, n) > ASKED
+    needed = float(lengths[counts].sum())
+    beyond = float((got & ~counts).sum() / got.sum())
+    fixed = [0.0] * SLOTS
+    for length in lengths.T.ravel():
+        heapq.heapreplace(fixed, fixed[0] + length)
+    share = busy / (SLOTS * now)
+    return {
+        f"slots busy: {named}": claim(share, None, 0.9, share >= 0.9, slot_time_not_needed=1 - needed / busy),
+        f"time against all n: {named}": claim(now, max(fixed), None, None, of_lower_bound=now / (needed / SLOTS)),
+        f"drawn beyond need in time: {named}": claim(beyond, None, 0.03, beyond < 0.03),
+    }
+
+
+# ---- all of it
+
+PARTS = ("saving", "cost", "memory", "resume", "slots")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, with commas between ({','.join(PARTS)})")
+    parser.add_argument("--problems", type=int, default=200, help="saving: problems a mix (200)")
+    parser.add_argument("--cost-problems", type=int, default=6000, help="cost: problems a round, 3 samples each (6000)")
+    parser.add_argument("--rounds", type=int, default=3, help="cost: rounds of ours and the peers (3)")
+    parser.add_argument("--sizes", default="10000,100000,300000", help="memory: problems (10000,100000,300000)")
+    parser.add_argument("--rollouts", type=int, default=1_000_000, help="resume: rollouts in the store (1000000)")
+    parser.add_argument("--parts", type=int, default=400, help="resume: files they lie in (400)")
+    parser.add_argument("--slot-problems", type=int, default=1000, help="slots: problems (1000)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    options = parser.parse_args()
+    parts: dict[str, Callable[[], Claims]] = {
+        "saving": lambda: saving(options.problems),
+        "cost": lambda: cost(options.cost_problems, options.rounds),
+        "memory": lambda: memory([int(size) for size in options.sizes.split(",")]),
+        "resume": lambda: resume(options.rollouts, options.parts),
+        "slots": lambda: slots(options.slot_problems),
+    }
+    only = options.only.split(",")
+    if unknown := sorted(set(only) - set(PARTS)):
+        parser.error(f"--only: no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    claims: Claims = {}
+    for name in only:
+        claims |= parts[name]()
+    if options.json:
+        print(json.dumps(claims, indent=2))
+        return
+    print(f"{'':<44}{'ours':>10}{'peer':>10}{'ratio':>8}{'goal':>8}  holds")
+    for name, figures in claims.items():
+        print(row(name, **figures))
+    if "saving" in only:
+        print(f"samples saved in theory, true rates even over .10 to .75: {in_theory()}")
+
+
+def row(
+    name: str, ours: float, peer: float | None, ratio: float, goal: float | None, holds: bool | None, **more: Any
+) -> str:
+    told = "".join(
+        f"{'-' if x is None else format(x, '.4g'):>{w}}" for x, w in ((ours, 10), (peer, 10), (ratio, 8), (goal, 8))
+    )
+    beside = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in more.items())
+    return f"{name:<44}{told}  {'-' if holds is None else 'yes' if holds else 'NO':<5}  {beside}".rstrip()
 
 
 if __name__ == "__main__":
-    print(cost(int(sys.argv[1]), int(sys.argv[2])))
+    main()

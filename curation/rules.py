@@ -235,7 +235,11 @@ class Decisions:
         counts = annotator.counts()
         known = self._columns() | counts.keys()
         over = [rule for rule in rules if annotator.key in rule.reads]
-        if not counts or not over or any(rule.uses_duplicate or not sql.columns_of(rule.expression) <= known for rule in over):
+        if (
+            not counts
+            or not over
+            or any(rule.uses_duplicate or not sql.columns_of(rule.expression) <= known for rule in over)
+        ):
             return None
         columns, joins = [], []
         for number, rule in enumerate(over):

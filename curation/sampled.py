@@ -69,7 +69,8 @@ class Sampled(Annotator, Sampling):
         """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group."""
         table = arrow(
             work.con,
-            f"""select {", ".join(NEEDED)}, pattern, source from problems join {self.patterns(work)} as p using (id)
+            f"""select {", ".join(NEEDED)}, pattern, source
+            from problems semi join wanted using (id) join {self.patterns(work)} as p using (id)
             where verifier is not null order by row""",
         )
         by_hash: dict[str, tuple[Rollouts, list[str]]] = {}

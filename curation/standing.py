@@ -62,10 +62,11 @@ def standing(
         con.register("numbered", group.problems.select(["id", "verifier"]).append_column("problem", pa.array(count)))
         found = arrow(
             con,
-            f"""select {number}::int as "group", problem, ({first} + problem) * {n} + sample_index as place, filename,
+            f"""select {number}::int as "group", problem, ({first} + problem) * {n} + sample_index as place,
                 case when short then {MISSING} when cut_off then {CUT_OFF} when outcome = 'correct' then {PASS}
                      when outcome = 'wrong' then {FAIL} when outcome = 'error' then {ERROR} else {ASKED} end::utinyint as code,
-                case when code in ({MISSING}, {ASKED}) then rollout end as rollout
+                case when code in ({MISSING}, {ASKED}) then rollout end as rollout,
+                case when code = {ASKED} then filename end as filename
             from {group.rollouts.graded(n, max_tokens, "numbered")} as graded
             join numbered on numbered.id = graded.problem_id""",
         )

@@ -468,7 +468,7 @@ def import_(
     """
     with mistakes(AGAIN):
         from curation.progress import Progress
-        from flows.import_told import show
+        from flows.imported import show
         from flows.importing import import_rollouts
         from flows.recipe import load
 

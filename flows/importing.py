@@ -13,22 +13,22 @@ from pydantic import ValidationError
 from curation import pool as pools
 from curation.annotate import Annotator, Work
 from curation.duck import arrow, parquet
-from curation.gathering import Gathered, Gatherer
-from curation.import_files import File, ImportRefused, files_of
-from curation.imported import commit, copies
-from curation.layouts import LAYOUTS
-from curation.matching import Problems
+from curation.imports.files import File, ImportRefused, files_of
+from curation.imports.gathering import Gathered, Gatherer
+from curation.imports.imported import commit, copies
+from curation.imports.layouts import LAYOUTS
+from curation.imports.matching import Problems
+from curation.imports.sample import COLUMNS, SETTINGS, canonical
+from curation.imports.stated import Stated
 from curation.model import ModelError
 from curation.pass_rate import PassRate
 from curation.progress import Progress
 from curation.prompt import Prompt
 from curation.rollouts import ROLLOUTS, Rollouts, Sampling
-from curation.sample import COLUMNS, SETTINGS, canonical
 from curation.sql import short
-from curation.stated import Stated
 from curation.store import Store
 from curation.verify.pool import Job, graders
-from flows.import_told import warnings
+from flows.imported import warnings
 from flows.recipe import Loaded
 
 CHECKED = 200

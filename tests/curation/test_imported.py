@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from curation import problem
 from curation.duck import arrow
-from curation.gathering import Gathered, Gatherer
-from curation.import_files import ImportRefused, files_of
-from curation.imported import commit, copies
-from curation.layouts import LAYOUTS
-from curation.matching import Problems
+from curation.imports.files import ImportRefused, files_of
+from curation.imports.gathering import Gathered, Gatherer
+from curation.imports.imported import commit, copies
+from curation.imports.layouts import LAYOUTS
+from curation.imports.matching import Problems
+from curation.imports.sample import COLUMNS, Asked, Bad, sample
+from curation.imports.stated import Stated
 from curation.progress import Progress
 from curation.prompt import Prompt
 from curation.rollouts import ROLLOUTS, Rollouts, Sampling
-from curation.sample import COLUMNS, Asked, Bad, sample
-from curation.stated import Stated
 from curation.store import Store
 
 MODEL = {"repository": "org/name", "commit": "0" * 40}

@@ -184,7 +184,8 @@ def test_killed_at_any_moment_the_same_import_ends_as_an_undisturbed_one(lab: La
     ]
     path = write(lab, "many.jsonl", rows)
     arguments = [path, "--as", "policy", "--like", "pass_rate", "--workspace", str(lab.workspace)]
-    code = "import sys, curation.imported as i; i.commit.__defaults__ = (1,); from flows.cli import main; main(sys.argv[1:])"
+    code = "import sys, curation.imports.imported as i; i.commit.__defaults__ = (1,)\n"
+    code += "from flows.cli import main; main(sys.argv[1:])"
     for parts in (0, 4):
         run = subprocess.Popen(
             [sys.executable, "-c", code, "import", str(lab.write()), *arguments], stderr=subprocess.DEVNULL

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from curation import sql
 from curation.duck import arrow, connect, quoted
+from curation.imports.sample import Row
 from curation.jsonl import BLOCK, COMPRESSIONS, objects
-from curation.sample import Row
 from curation.source import ROW, Source, SourceError
 from curation.store import filesystem
 

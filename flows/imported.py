@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from curation.gathering import Gathered
+from curation.imports.gathering import Gathered
 from curation.sql import short
 
 COPIES, AGREE = 0.5, 0.9

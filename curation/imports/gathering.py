@@ -18,15 +18,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.import_files import File, ImportRefused
-from curation.layouts import LAYOUTS, is_requests, recognised, request
-from curation.matching import Match, Problems
+from curation.imports.files import File, ImportRefused
+from curation.imports.layouts import LAYOUTS, is_requests, recognised, request
+from curation.imports.matching import Match, Problems
+from curation.imports.sample import BESIDE, Asked, Bad, Row, Sample, sample
+from curation.imports.stated import Stated
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, Rollouts
-from curation.sample import BESIDE, Asked, Bad, Row, Sample, sample
 from curation.source import ROW
 from curation.sql import short
-from curation.stated import Stated
 from curation.store import Store
 
 EXAMPLES = 3

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from curation.import_files import ImportRefused
+from curation.imports.files import ImportRefused
+from curation.imports.sample import Bad
 from curation.rollouts import Sampling
-from curation.sample import Bad
 
 NEEDED = {"temperature": "1.0", "max_tokens": "4096"}
 """What has to be said, each with an example. The rest has defaults that engines share."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.duck import arrow, parquet
-from curation.gathering import Gathered
+from curation.imports.gathering import Gathered
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, Rollouts
 from curation.store import Store

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curation.imports.sample import Asked, Turns
 from curation.prompt import PLACEHOLDER, Prompt
-from curation.sample import Asked, Turns
 from curation.sql import short
 
 BEGINS = re.compile(

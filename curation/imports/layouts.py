@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation.sample import (
+from curation.imports.sample import (
     BESIDE,
     COLUMNS,
     Asked,
