@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import numpy as np
@@ -260,6 +260,7 @@ def over(problems: str, folder: str, url: str, band: Band) -> Iterator[tuple[Wor
     """A sampling step over these problems, to be called."""
     store, model = Store(folder), Model.model_validate(MODEL | {"url": url})
     with store.connect() as con, contextlib.ExitStack() as exits:
+        con.execute("set enable_progress_bar = false")  # else DuckDB shows one in processes that run no file
         con.execute(f"create view problems as from '{problems}'")
         con.execute("create table wanted as select id from problems")
         work = Work(store, con, Pool("", {}), Progress(quiet=True), exits, {"policy": model})
@@ -460,20 +461,49 @@ def _go_on(problems: str, folder: str, url: str) -> tuple[float, float, int]:
 # ---- slots
 
 
+TIMES = 5
+"""Simulations that a figure is the mean of: a single one is at the mercy of its longest sample."""
+
+
+class Simulated(NamedTuple):
+    """A step in virtual time. Shares are of all slot time until the end, or of it what was spent on samples."""
+
+    busy: float
+    busy_all_n: float
+    against_all_n: float
+    against_lower_bound: float
+    beyond: float
+    time_not_needed: float
+
+
 def slots(problems: int) -> Claims:
     claims: Claims = {}
     random = np.random.default_rng(SEED)
-    mixes = {"hopeless": random.beta(0.2, 2.0, problems), "uniform": random.uniform(0.1, 0.75, problems)}
-    for mix, rates in mixes.items():
+    for mix in ("hopeless", "uniform"):
         for band in BANDS:
-            passed = random.random((problems, band[2])) < rates[:, None]
-            lengths = random.lognormal(0.0, SPREAD, passed.shape) * np.where(passed, 1.0, WRONG_IS_LONGER)
-            claims |= simulated(f"{mix}, {band[0]} to {band[1]} of {band[2]}", band, passed, lengths)
-            say(f"slots: {mix} of {band[2]} is through")
+            low, high, n = band
+            runs = []
+            for _ in range(TIMES):
+                rates = random.beta(0.2, 2.0, problems) if mix == "hopeless" else random.uniform(0.1, 0.75, problems)
+                passed = random.random((problems, n)) < rates[:, None]
+                lengths = random.lognormal(0.0, SPREAD, passed.shape) * np.where(passed, 1.0, WRONG_IS_LONGER)
+                runs.append(simulated(band, passed, lengths))
+            mean = Simulated(*map(fmean, zip(*runs, strict=True)))
+            least, named = min(run.busy for run in runs), f"{mix}, {low} to {high} of {n}"
+            claims |= {
+                f"slots busy: {named}": claim(mean.busy, mean.busy_all_n, 0.9, mean.busy >= 0.9, least=least),
+                f"time against all n: {named}": claim(
+                    mean.against_all_n, None, None, None, of_lower_bound=mean.against_lower_bound
+                ),
+                f"beyond need in time: {named}": claim(
+                    mean.beyond, None, 0.03, mean.beyond < 0.03, of_slot_time=mean.time_not_needed
+                ),
+            }
+            say(f"slots: {named} is through")
     return claims
 
 
-def simulated(named: str, band: Band, passed: np.ndarray, lengths: np.ndarray) -> Claims:
+def simulated(band: Band, passed: np.ndarray, lengths: np.ndarray) -> Simulated:
     """The scheduler as sampling.py uses it, every verdict there at once, until nothing is left to do."""
     problems, n = passed.shape
     outcomes = Outcomes(n, pa.chunked_array([pa.array([pattern_of(band)] * problems)]), cut_off_fails=True)
@@ -512,12 +542,14 @@ def simulated(named: str, band: Band, passed: np.ndarray, lengths: np.ndarray) -
     fixed = [0.0] * SLOTS
     for length in lengths.T.ravel():
         heapq.heapreplace(fixed, fixed[0] + length)
-    share = busy / (SLOTS * now)
-    return {
-        f"slots busy: {named}": claim(share, None, 0.9, share >= 0.9, slot_time_not_needed=1 - needed / busy),
-        f"time against all n: {named}": claim(now, max(fixed), None, None, of_lower_bound=now / (needed / SLOTS)),
-        f"drawn beyond need in time: {named}": claim(beyond, None, 0.03, beyond < 0.03),
-    }
+    return Simulated(
+        busy=busy / (SLOTS * now),
+        busy_all_n=float(lengths.sum()) / (SLOTS * max(fixed)),
+        against_all_n=now / max(fixed),
+        against_lower_bound=now / (needed / SLOTS),
+        beyond=beyond,
+        time_not_needed=max(0.0, 1 - needed / busy),
+    )
 
 
 # ---- all of it
@@ -553,7 +585,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(claims, indent=2))
         return
-    print(f"{'':<44}{'ours':>10}{'peer':>10}{'ratio':>8}{'goal':>8}  holds")
+    print(f"{'':<46}{'ours':>10}{'peer':>10}{'ratio':>8}{'goal':>8}  holds")
     for name, figures in claims.items():
         print(row(name, **figures))
     if "saving" in only:
@@ -567,7 +599,7 @@ def row(
         f"{'-' if x is None else format(x, '.4g'):>{w}}" for x, w in ((ours, 10), (peer, 10), (ratio, 8), (goal, 8))
     )
     beside = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in more.items())
-    return f"{name:<44}{told}  {'-' if holds is None else 'yes' if holds else 'NO':<5}  {beside}".rstrip()
+    return f"{name:<46}{told}  {'-' if holds is None else 'yes' if holds else 'NO':<5}  {beside}".rstrip()
 
 
 if __name__ == "__main__":

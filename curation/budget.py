@@ -68,6 +68,7 @@ class Budget:
     clock: Callable[[], float] = time.monotonic
     _started: float = field(init=False)
     _spent: float = 0.0
+    _samples: int = 0
     _hourly: list[tuple[float, float]] = field(default_factory=list)
     """Since when so many dollars a second are paid."""
 
@@ -103,6 +104,7 @@ class Budget:
 
     def spend(self, price: Price | None, tokens: int, prompt_tokens: int) -> None:
         """Counts a sample."""
+        self._samples += 1
         if self.kind == "tokens":
             self._spent += tokens
         elif self.kind == "usd" and price is not None and price.gpu_hour is None:
@@ -115,9 +117,9 @@ class Budget:
             return now - self._started
         return self._spent + sum((now - since) * rate for since, rate in self._hourly if self.kind == "usd")
 
-    def room(self, samples: int, in_flight: int) -> bool:
-        """Whether another sample may be drawn: `samples` were so far, and `in_flight` are on their way."""
-        reserved = self._spent / samples * (in_flight + 1) if samples else 0.0
+    def room(self, in_flight: int) -> bool:
+        """Whether another sample may be drawn while so many are on their way."""
+        reserved = self._spent / self._samples * (in_flight + 1) if self._samples else 0.0
         return self.spent + reserved <= self.limit
 
     @property

@@ -139,7 +139,7 @@ class Sampler:
             raise error from error.__cause__
         if self.tally.refused and not self._answers_known:
             self._give_up()
-        if self._spent:
+        if self._spent and self.known.open:
             raise BudgetSpent(self._what_is_left())
         return self.tally
 
@@ -167,7 +167,7 @@ class Sampler:
     def _fill(self) -> None:
         """Puts requests into the slots that are free."""
         while self._busy < self.client.slots and not self._spent:
-            if self.budget is not None and not self.budget.room(self.tally.drawn + self.tally.continued, self._busy):
+            if self.budget is not None and not self.budget.room(self._busy):
                 self._spent = True
                 break
             place = self.outcomes.take()

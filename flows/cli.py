@@ -26,10 +26,7 @@ from flows.telling import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from curation.publish import Dataset
-    from flows.curate import Outcome
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -94,6 +91,7 @@ def run(
         from curation.budget import Budget
         from curation.inspect.summary import show, show_funnel, summary
         from curation.progress import Progress
+        from flows.closing import closing, sampled
         from flows.curate import curate_flow
         from flows.recipe import load
         from flows.server import prefect_api
@@ -124,7 +122,7 @@ def run(
                 click.echo(json_text(stopped | so_far | told))
             else:
                 show_funnel(terminal(), so_far["counts"], so_far["funnel"], so_far["sources"])
-                _drawn(terminal(), outcome)
+                sampled(terminal(), outcome)
             if outcome.spent:
                 end(SPENT, f"stopped: {outcome.spent}. {AGAIN}")
             if not as_json:
@@ -136,7 +134,7 @@ def run(
             return
         console = terminal()
         show(console, data)
-        _closing(console, outcome)
+        closing(console, outcome)
 
 
 @main.command()
@@ -193,62 +191,6 @@ def _lock_free(workspace: str) -> None:
 
     with Store(workspace).locked():
         pass
-
-
-def _closing(console: "Console", outcome: "Outcome") -> None:
-    dataset = outcome.dataset
-    assert dataset is not None
-    console.print()
-    if not outcome.drawn and any("n" in entry for entry in dataset.manifest["annotators"]):
-        console.print("Nothing was sampled: every rollout was in the workspace already.")
-    _drawn(console, outcome)
-    if outcome.new:
-        say(console, f"Published {dataset.ref} in {dataset.folder}")
-    else:
-        say(console, f"The content is that of {dataset.ref}: nothing new was published.")
-    name = dataset.manifest["name"]
-    example = _an_id(dataset)
-    console.print("\n[bold]Next[/]")
-    say(console, f"  cuvee why {name} {example}")
-    for rule in dataset.manifest["rules"]:
-        if "passes" in rule["condition"]:
-            change = shlex.quote(f"{rule['rule']}={_tighter(rule['condition'])}")
-            say(console, f"  cuvee sweep {name} --rule {change}")
-            break
-    say(console, f"  cuvee inspect {name} --rows 5")
-    code = f"import datasets; print(datasets.load_dataset({dataset.folder!r}, 'rl'))"
-    # What a shell would read inside double quotes.
-    code = re.sub(r'([\\"$`])', r"\\\1", code)
-    say(console, f'  python -c "{code}"')
-
-
-def _drawn(console: "Console", outcome: "Outcome") -> None:
-    """What was sampled, beside what all n samples of every problem would have been."""
-    for key, drawn in outcome.drawn.items():
-        continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
-        of, done = drawn["missing"], drawn["drawn"] + drawn["continued"]
-        instead = f" instead of {of:,} ({1 - done / of:.0%} fewer)" if done < of and not outcome.spent else ""
-        console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}{instead}, {drawn['tokens']:,} tokens.")
-
-
-def _an_id(dataset: "Dataset") -> str:
-    from curation.inspect.summary import rows
-
-    for rule in reversed(dataset.manifest["rules"]):
-        if found := rows(dataset, rule["rule"], 1):
-            return str(found[0]["id"])
-    found = rows(dataset, None, 1)
-    return str(found[0]["id"]) if found else "PROBLEM_ID"
-
-
-def _tighter(condition: str) -> str:
-    """A rule to try next to the one there is: a narrower band."""
-
-    def narrower(found: re.Match[str]) -> str:
-        low, high = int(found[1]), int(found[2])
-        return f"between {low} and {max(low, high - 2)}"
-
-    return re.sub(r"between (\d+) and (\d+)", narrower, condition, count=1)
 
 
 @main.command()

@@ -45,17 +45,17 @@ def test_hours_are_spent_by_the_clock() -> None:
     clock = Clock()
     budget = Budget(3600, "seconds", "1h", clock)
     clock.now += 3599
-    assert (budget.room(10, 4), budget.seconds_left) == (True, 1)
+    assert (budget.room(4), budget.seconds_left) == (True, 1)
     clock.now += 2
-    assert (budget.room(10, 4), budget.seconds_left) == (False, 0)
+    assert (budget.room(4), budget.seconds_left) == (False, 0)
 
 
 def test_tokens_in_flight_are_reserved_at_the_mean_of_those_that_ended() -> None:
     budget = Budget.parse("1000tok")
     for _ in range(4):
         budget.spend(None, 100, 50)
-    assert budget.room(4, 5)  # 400 spent, six more of 100
-    assert not budget.room(4, 6)
+    assert budget.room(5)  # 400 spent, six more of 100
+    assert not budget.room(6)
     assert budget.seconds_left is None
 
 
@@ -110,6 +110,12 @@ def test_a_run_ends_at_its_minute_and_what_was_in_flight_is_drawn_again(lab: Lab
     assert lab.stored("rollouts") == []
     fake_server.delay = 0
     assert curate(loaded, str(lab.workspace)).drawn["pass_rate"]["drawn"] == 24
+
+
+def test_a_budget_that_is_spent_by_the_last_sample_is_enough(lab: Lab) -> None:
+    total = sum(row["tokens"] for row in lab.stored("rollouts")) if lab().dataset else 0
+    lab.workspace = lab.folder / "another"
+    assert curate(load(str(lab.write())), str(lab.workspace), budget=Budget.parse(f"{total + 30}tok")).spent is None
 
 
 def test_a_budget_that_is_enough_changes_nothing(lab: Lab) -> None:

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from fake_server import FakeServer
 from lab import Lab, sums
 
-from flows.cli import _closing, main
+from flows.cli import main
+from flows.closing import closing
 from flows.curate import Outcome, StepFailed
 from flows.telling import AGAIN, terminal
 
@@ -228,7 +229,7 @@ def test_paths_are_printed_as_they_are(lab: Lab, capsys: pytest.CaptureFixture[s
     lab.workspace = lab.folder / 'w[/]x "it\'s" $HOME'
     outcome = lab()
     assert outcome.dataset is not None
-    _closing(terminal(), outcome)
+    closing(terminal(), outcome)
     shown = capsys.readouterr().out
     assert f"Published {outcome.dataset.ref} in {outcome.dataset.folder}\n" in shown
     line = next(line for line in shown.splitlines() if line.startswith("  python -c"))
