@@ -5,8 +5,8 @@
                               decisions.parquet             every problem: all columns, every rule's outcome, kept or not
                               manifest.json                 written last: the commit
 
-A version is a date and a number, `2026-11-22.1`. Content equal to that of the newest version publishes nothing new; the
-order of a set's rows is content.
+A version is a date and a number, `2026-11-22.1`; the date is never before that of an older version. Content equal to that
+of the newest version publishes nothing new; the order of a set's rows is content.
 """
 
 import hashlib
@@ -164,11 +164,14 @@ def _claim(store: Store, name: str) -> str:
     """A version that no other run writes, nor one that was killed has begun to."""
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     begun = [version for version in store.listing(store.path("datasets", name)) if _VERSION.fullmatch(version)]
-    taken = [number for day, number in map(_order, begun) if day == today]
-    number = max(taken, default=0) + 1
-    while not store.claim(store.path("datasets", name, f"{today}.{number}", ".claim")):
+    # A clock that went back must not make what is published now older than what is there.
+    day, number = max(map(_order, begun), default=(today, 0))
+    if day < today:
+        day, number = today, 0
+    number += 1
+    while not store.claim(store.path("datasets", name, f"{day}.{number}", ".claim")):
         number += 1
-    return f"{today}.{number}"
+    return f"{day}.{number}"
 
 
 def _fingerprint(con: duckdb.DuckDBPyConnection, sets: Mapping[str, str]) -> str:

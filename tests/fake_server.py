@@ -6,6 +6,7 @@ It solves the last `a + b` of the prompt in (a + b) % 5 of 4 samples. A token is
 end of the `X-Request-Id` that the client sends. Words in a prompt ask for trouble:
     (refuse) 400    (fail) 500    (nothing) no choices    (abort) cut off by a dying server
     (empty) an empty text    (surrogate) half a character    (huge) 10 MB of text    (latin) bytes that are no UTF-8
+    (null) a text that is null    (negative) fewer than no tokens    (textless) no text at all
     (echo) 400 with what was sent, key included    (think) thinks for 40 characters    (ponder) the same, opened by <think>
 What is wrong with the server as a whole is in the attributes of `FakeServer`. `GET /asked` gives what was asked for.
 """
@@ -209,9 +210,15 @@ class FakeServer:
             choice["message"] = {"role": "assistant", "reasoning": thought, "content": content if closed else None}
         else:
             choice["message"] = {"role": "assistant", "content": said}
+        if "(null)" in text:
+            choice.get("message", choice)["content" if "messages" in body else "text"] = None
+        if "(textless)" in text:
+            choice.pop("message", None)
+            choice.pop("text", None)
         if self.token_ids and body.get("return_token_ids"):
             choice["token_ids"] = _ids(said)
-        usage = {"prompt_tokens": len(text), "completion_tokens": len(said)}
+        sign = -1 if "(negative)" in text else 1
+        usage = {"prompt_tokens": sign * len(text), "completion_tokens": sign * len(said)}
         reply = {"object": "text_completion", "model": self.name, "choices": [choice], "usage": usage}
         # Half a character has no UTF-8; JSON escapes it.
         return web.Response(body=json.dumps(reply).encode(), content_type="application/json")

@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import pytest
+from lab import Lab, sums
 from rich.console import Console
 
 from curation.inspect import summary, why
@@ -36,6 +37,7 @@ def test_rows_and_names_are_shown_as_they_are() -> None:
     assert "\\x1b]0;owned\\x07 \\x9b31m \\x00 \\u202e [/b]" in shown
     counts = {"read": 1, "kept": 0, "dropped": 0, "rejected": 1}
     data = {"dataset": BAD, "folder": "w[/]x", "counts": counts, "funnel": [], "pass_rates": {BAD: []}, "sets": {}}
+    data |= {"guesses": {BAD: [{"kind": BAD, "guessed": 0, "tested": 1}]}}
     shown = printed(summary.show, data | {"sources": {"s": {"reasons": {BAD: 1}}}})
     assert "w[/]x" in shown
     assert visible(shown) == shown
@@ -44,8 +46,35 @@ def test_rows_and_names_are_shown_as_they_are() -> None:
 def test_a_problem_and_its_rollouts_are_shown_as_they_are() -> None:
     asked = {"id": "1", "row": 0, "source": "s", "prompt": BAD, "answer": BAD, "verifier": "exact", "license": BAD}
     rollout = {"sample_index": 0, "outcome": "correct", "extracted": BAD, "tokens": 1, "text": BAD}
+    rollout |= {"extra": True, "budget_hit": True}
     data = {"problem": asked, "kept": False, "dropped_by": BAD, "split": "train", "duplicate": None}
     data |= {"rules": [{"rule": "r", "condition": BAD, "outcome": "fail"}], "measured": {"m": {"column": BAD}}}
     shown = printed(why.show, data | {"rollouts": {"pass_rate": [rollout]}})
     assert visible(shown) == shown
     assert shown.count("owned") == 8
+
+
+def test_samples_beyond_where_the_rules_were_settled_are_marked(lab: Lab) -> None:
+    lab(settle="never")
+    dataset = lab(settle="early").dataset
+    assert dataset is not None
+    some = next(row for row in summary.rows(dataset, None, 6) if row["prompt"] == "What is 3 + 4?")
+    data = why.why(dataset, some["id"])
+    assert [r["extra"] for r in data["rollouts"]["pass_rate"]] == [False, False, False, True]  # P P F, and one more
+    assert "4 rollouts, 1 of them beyond where the rules were settled: they do not count" in printed(why.show, data)
+
+
+def test_hits_of_the_guess_test_are_counted_by_kind_of_answer(lab: Lab) -> None:
+    lab.source("sums", sums((1, 4), (3, 4), (2, 2)))
+    lab.recipe["annotate"] = {"form": {}, "guess": {"model": "policy", "n": 4}}
+    lab.recipe["keep"] = {}
+    dataset = lab().dataset
+    assert dataset is not None
+    assert summary.summary(dataset)["guesses"] == {"guess": [{"kind": "integer", "guessed": 2, "tested": 3}]}
+
+
+def test_rates_are_told_by_tenths_where_sampling_stopped_early(lab: Lab) -> None:
+    dataset = lab(settle="early").dataset
+    assert dataset is not None
+    bins = {b["passes"]: b["problems"] for b in summary.summary(dataset)["pass_rates"]["pass_rate"] if b["problems"]}
+    assert bins == {"0": 3, "0.6 to 0.7": 2, "1": 1}
