@@ -92,6 +92,8 @@ class Annotator(BaseModel):
     """Raised when the same settings would give other values, or a default changes."""
     COLUMNS: ClassVar[pa.Schema]
     """The columns it adds; booleans are what rules test, NULL when unknown."""
+    BESIDES: ClassVar[tuple[str, ...]] = ()
+    """Columns that speak of the workspace rather than of the problem: no content of a dataset."""
     UNIT: ClassVar[str] = "rows"
 
     def settings(self) -> dict[str, Any]:

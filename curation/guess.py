@@ -38,6 +38,7 @@ class Guess(Sampled):
     COLUMNS: ClassVar[pa.Schema] = pa.schema(
         [("guessed", pa.bool_()), ("guess_asked", pa.bool_()), ("guess_drawn", pa.int64())]
     )
+    BESIDES: ClassVar[tuple[str, ...]] = ("guess_drawn",)
     UNIT: ClassVar[str] = "tries"
 
     n: int = Field(default=8, gt=0, le=1024)

@@ -40,6 +40,8 @@ class PassRate(Sampled):
         [(name, pa.int64()) for name in COUNTS] + [(name, pa.float64()) for name in RATES]
     )
 
+    BESIDES: ClassVar[tuple[str, ...]] = ("drawn",)
+
     settle: Literal["early", "never"] = "early"
     """`early` stops sampling a problem once every rule over its counts has a value, `never` draws all n."""
 

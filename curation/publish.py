@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -115,6 +115,7 @@ def publish(
     order: str,
     manifest: Mapping[str, Any],
     recipe: str,
+    besides: Sequence[str] = (),
 ) -> tuple[Dataset, bool]:
     """Publishes the view `decisions` of `con`, and of its kept rows one config per set.
 
@@ -122,10 +123,11 @@ def publish(
     order: SQL for the order of the decisions.
     manifest: what the run wants recorded; needs `name`, `counts`, `rules`, `sources`.
     recipe: the resolved recipe as YAML, for the card.
+    besides: columns that are no content: with other values in them alone nothing new is published.
     Gives the dataset and True, or the newest version and False when its content is the same.
     """
     name = str(manifest["name"])
-    fingerprint = _fingerprint(con, sets)
+    fingerprint = _fingerprint(con, sets, besides)
     found = versions(store, name)
     if found:
         newest = find(store, name)
@@ -174,11 +176,13 @@ def _claim(store: Store, name: str) -> str:
     return f"{day}.{number}"
 
 
-def _fingerprint(con: duckdb.DuckDBPyConnection, sets: Mapping[str, str]) -> str:
+def _fingerprint(con: duckdb.DuckDBPyConnection, sets: Mapping[str, str], besides: Sequence[str]) -> str:
     """A hash of all content: the decisions in any order, the sets in theirs. Rows' hashes are summed up."""
-    decisions = "select r::varchar as r from decisions as r"
+    content = f"* exclude ({', '.join(quoted(name) for name in besides)})" if besides else "*"
+    decisions = f"select r::varchar as r from (select {content} from decisions) as r"
     ordered = [
-        f"select concat(row_number() over (), ' ', r::varchar) as r from ({rows}) as r" for rows in sets.values()
+        f"select concat(row_number() over (), ' ', r::varchar) as r from (select {content} from ({rows})) as r"
+        for rows in sets.values()
     ]
     hasher = hashlib.sha256()
     for rows in (decisions, *ordered):

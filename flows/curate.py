@@ -217,7 +217,8 @@ def _publish(
         "seconds": round(seconds, 1),
     }
     sets = {"rl": _rl(decisions)} if recipe.sets.rl is not None else {}
-    return publish(store, con, sets, f"{decisions.source_order}, row", manifest, loaded.yaml)
+    besides = [step.prefix + name for step in loaded.steps for name in step.annotator.BESIDES]
+    return publish(store, con, sets, f"{decisions.source_order}, row", manifest, loaded.yaml, besides)
 
 
 def _rl(decisions: Decisions) -> str:

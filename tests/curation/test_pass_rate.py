@@ -93,6 +93,13 @@ def test_samples_beyond_the_settling_index_are_kept_and_do_not_count(lab: Lab) -
     assert len(lab.stored("rollouts")) == 24
 
 
+def test_samples_that_another_annotator_draws_later_publish_nothing_new(lab: Lab) -> None:
+    lab.recipe["annotate"]["full"] = {"is": "pass_rate", "model": "policy", "n": 4, "max_tokens": 64, "settle": "never"}
+    first, again = lab(settle="early"), lab(settle="early")
+    assert (first.new, again.new) == (True, False)
+    assert again.dataset == first.dataset
+
+
 def test_another_rule_draws_only_what_it_needs_more(lab: Lab) -> None:
     lab.policy["concurrency"] = 1
     lab.recipe["keep"] = {"hard": "passes = 0"}
