@@ -9,7 +9,6 @@ Below these two, which callers see, are three that the client deals with: Failed
 import email.utils
 import json
 import re
-import time
 from array import array
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -111,16 +110,16 @@ def json_of(status: int, headers: Mapping[str, str], content: bytes, url: str, k
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks for, given as such or as a date; None when it says nothing that can be used.
 
-    A date is compared with the server's own, so that clocks which disagree do no harm.
+    A date is compared with the server's own, never with this machine's clock: clocks disagree, and jump.
     """
     said = headers.get("Retry-After", "").strip()
     try:
         seconds = float(said)
     except ValueError:
-        if (until := _moment(said)) is None:
+        until, there = _moment(said), _moment(headers.get("Date", ""))
+        if until is None or there is None:
             return None
-        there = _moment(headers.get("Date", ""))
-        seconds = max(0.0, until - (time.time() if there is None else there))
+        seconds = max(0.0, until - there)
     return min(seconds, LONGEST_REST) if seconds >= 0 else None  # also of NaN
 
 

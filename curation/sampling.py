@@ -27,17 +27,16 @@ from typing import Any, NamedTuple
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curation import annotate
 from curation.budget import Budget, BudgetSpent, Price
 from curation.client import Client, Completion, NotServed, Refused, SamplingError
-from curation.duck import arrow
 from curation.grading import verdict_row
+from curation.lengths import check_lengths
 from curation.outcomes import ASKED, CUT_OFF, ERROR, FAIL, MISSING, PASS
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
-from curation.standing import Group, Standing
+from curation.standing import Group, Standing, cut_off_parts
 from curation.verify import Verdict
 from curation.verify.pool import GraderPool, Job
 
@@ -67,9 +66,6 @@ class Tally:
     prompt_tokens: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     """Why the server refused a problem, by its id: nothing more is asked about it in this run."""
-
-
-_STORED = pa.schema([ROLLOUTS.field(name) for name in ("rollout", "text", "reasoning", "token_ids")])
 
 
 class _Graded(NamedTuple):
@@ -111,7 +107,7 @@ class Sampler:
         """Requests that may be aborted, by place."""
         self._busy = self._grading = 0
         """Slots taken, and completions that wait for their verdict."""
-        self._stored: dict[str, dict[str, Any]] = {}
+        self._parts: dict[str, dict[str, Any]] = {}
         """Cut-off rollouts that are about to go on."""
         self._fetching = asyncio.Lock()
         self._arrived: deque[tuple[_Graded, Future[Verdict]]] = deque()
@@ -152,7 +148,8 @@ class Sampler:
                 commits.create_task(self._commit_regularly(ended))
                 async with asyncio.TaskGroup() as self._tasks:
                     watching = [self._tasks.create_task(task) for task in (self._hear(), self._watch_the_clock())]
-                    await self._check_lengths()
+                    is_open = np.frombuffer(self.outcomes.closed, np.uint8) == 0
+                    await check_lengths(self.client, self.groups, is_open, self.max_tokens, self.step)
                     self._fill()
                     await self._idle.wait()
                     for task in watching:
@@ -309,58 +306,12 @@ class Sampler:
     async def _part(self, place: int) -> dict[str, Any]:
         """The cut-off rollout that a sample goes on from. Those that are next are read with it."""
         rollout = self.known.continuing[place]
-        while rollout not in self._stored:
-            async with self._fetching:
-                if rollout not in self._stored:
-                    places = [place, *(p for p in self.outcomes.ahead(BATCH) if p in self.known.continuing)]
-                    self._stored = await asyncio.to_thread(self._read, places)
-        return self._stored[rollout]
-
-    def _read(self, places: Sequence[int]) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        for number, group in enumerate(self.groups):
-            own = [self.known.continuing[p] for p in places if self._group[p // self.outcomes.n] == number]
-            if own:
-                with self.con.cursor() as cursor:
-                    cursor.register("asked", pa.table({"rollout": own}))
-                    scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
-                    query = f"select {', '.join(_STORED.names)} from {scan} semi join asked using (rollout)"
-                    found |= {row["rollout"]: row for row in arrow(cursor, query).to_pylist()}
-        return found
-
-    async def _check_lengths(self) -> None:
-        """Says before sampling what the server would refuse. The longest prompt is the one with most characters."""
-        limit, server = self.client.max_model_len, self.client.name
-        if limit is None or not self.known.open:
-            return
-        if self.max_tokens >= limit:
-            raise SamplingError(
-                f"max_tokens={self.max_tokens} leaves no room for a prompt: {server} holds {limit} tokens of prompt and "
-                "answer (max_model_len). Lower max_tokens, or raise serve.max_model_len."
-            )
-        is_open = pa.array(np.frombuffer(self.outcomes.closed, np.uint8) == 0)
-        for number, group in enumerate(self.groups):
-            asked = group.problems.filter(is_open.slice(self._first[number], group.problems.num_rows))
-            if not asked.num_rows:
-                continue
-            lengths = pc.utf8_length(asked["prompt"])
-            longest = asked.slice(pc.index(lengths, pc.max(lengths)).as_py(), 1).to_pylist()[0]
-            prompt = group.rollouts.prompt
-            rendered = prompt.render(longest["prompt"], longest["messages"])
-            try:
-                tokens = str(count := len(await self.client.tokenize(rendered, prompt, longest["id"])))
-            except NotServed:
-                return  # then the server's refusals have to say it
-            except Refused:
-                count, tokens = limit, f"more than {limit}"
-            if count + self.max_tokens > limit:
-                message = (
-                    f"the longest prompt has {tokens} tokens; with max_tokens={self.max_tokens} that is more than the "
-                    f"{limit} that {server} holds (max_model_len). What does not fit is refused, and its pass rate stays "
-                    "unknown: raise serve.max_model_len, or lower max_tokens"
-                )
-                self.step.progress.line(f"{self.step.name}: {message}")
-                group.rollouts.store.warn(message)
+        async with self._fetching:
+            if rollout not in self._parts:
+                asked = [place, *(p for p in self.outcomes.ahead(BATCH) if p in self.known.continuing)]
+                names = [self.known.continuing[p] for p in asked]
+                self._parts = await asyncio.to_thread(cut_off_parts, self.con, self.groups, names)
+            return self._parts[rollout]
 
     # ---- grading
 

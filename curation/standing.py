@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from curation.duck import arrow
 from curation.outcomes import ASKED, CUT_OFF, ERROR, FAIL, MISSING, PASS, Outcomes
-from curation.rollouts import Rollouts
+from curation.rollouts import ROLLOUTS, Rollouts
 
 _UNGRADED = pa.schema(
     [("group", pa.int32()), ("problem", pa.int64()), ("rollout", pa.string()), ("filename", pa.string())]
@@ -78,3 +79,17 @@ def standing(
         ungraded.append(found.filter(pc.equal(found["code"], ASKED)).select(_UNGRADED.names).cast(_UNGRADED))
     outcomes.begin()
     return Standing(outcomes, continuing, pa.concat_tables(ungraded))
+
+
+def cut_off_parts(
+    con: duckdb.DuckDBPyConnection, groups: Sequence[Group], rollouts: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Rollouts that are to go on, by their names: rollout, text, reasoning, token_ids."""
+    found: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        with con.cursor() as cursor:
+            cursor.register("asked", pa.table({"rollout": list(rollouts)}))
+            scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
+            query = f"select rollout, text, reasoning, token_ids from {scan} semi join asked using (rollout)"
+            found |= {row["rollout"]: row for row in arrow(cursor, query).to_pylist()}
+    return found

@@ -321,10 +321,19 @@ class Store:
             command = " ".join([_last(sys.argv[0]), *sys.argv[1:3]])
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}: {command}\n")
             file.flush()
+            self._clear()
             yield
+
+    def _clear(self) -> None:
+        """Removes what writers that were killed have left under temporary names; nobody reads it, but disks fill."""
+        for folder, _, names in os.walk(self.root):
+            for name in filter(_TEMPORARY.fullmatch, names):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
 
 
 _PART = re.compile(r"part-.*\.parquet")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 def new_part(folder: str) -> str:

@@ -270,7 +270,7 @@ def test_its_requests_in_flight_are_halved_and_grow_again() -> None:
             {"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"},
             30,
         ),
-        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT"}, 0),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
         ({"Retry-After": "31536000"}, 3600),
         ({"Retry-After": "-5"}, None),
         ({"Retry-After": "nan"}, None),

@@ -256,7 +256,7 @@ def test_a_disk_that_fills_while_publishing_publishes_nothing_by_halves(
 @pytest.fixture
 def early(lab: Lab, fake_server: FakeServer) -> Lab:
     """Of two samples both have to pass: the first failure settles a problem."""
-    fake_server.max_model_len = 100_000_000
+    fake_server.max_model_len, fake_server.token_ids = 100_000_000, False
     lab.recipe["annotate"]["pass_rate"] |= {"settle": "early", "n": 2, "max_tokens": 20_000_000}
     lab.recipe["keep"] = {"solved": "passes = 2"}
     return lab
