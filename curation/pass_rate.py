@@ -16,8 +16,11 @@ samples that count: those of the shortest settling prefix of sample indexes, wha
 In a rule, `passes`, `fails` and `pass_rate` speak of all n samples (rules.py).
 """
 
+import math
+from array import array
 from typing import ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from curation.annotate import Work
@@ -54,27 +57,32 @@ class PassRate(Sampled):
 
     def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         """`id` and COLUMNS for every wanted problem; zeros where nothing was drawn."""
-        ids = [problem_id for group in groups for problem_id in group.problems["id"].to_pylist()]
-        columns: dict[str, list[float | None]] = {name: [] for name in (*COUNTS, *RATES)}
+        counted = {name: array("q") for name in COUNTS}
+        rated = {name: array("d") for name in RATES}
         for problem in range(outcomes.problems):
             used, passes, fails = outcomes.prefix(problem)
             pattern = outcomes.settling(problem).pattern
-            values = (
+            counts = (
                 passes,
                 fails,
                 outcomes.code(ERROR, problem, used),
                 outcomes.code(CUT_OFF, problem, used),
                 outcomes.n - outcomes.code(MISSING, problem, outcomes.n),
                 used,
-                passes / (passes + fails) if passes + fails else None,
-                unbiased(pattern, passes, fails),
-                *interval(pattern, passes, fails),
             )
-            for column, value in zip(columns.values(), values, strict=True):
-                column.append(value)
-        work.con.register("viewed", pa.table({"id": pa.array(ids, pa.string()), **columns}, schema=self.table_schema()))
-        counts = ", ".join(f"coalesce({name}, 0) as {name}" for name in COUNTS)
-        table = arrow(work.con, f"select id, {counts}, {', '.join(RATES)} from wanted left join viewed using (id)")
+            rate = passes / (passes + fails) if passes + fails else None
+            rates = (rate, unbiased(pattern, passes, fails), *interval(pattern, passes, fails))
+            for name, count in zip(COUNTS, counts, strict=True):
+                counted[name].append(count)
+            for name, value in zip(RATES, rates, strict=True):
+                rated[name].append(math.nan if value is None else value)
+        viewed = {"id": pa.chunked_array([c for g in groups for c in g.problems["id"].chunks], pa.string())}
+        viewed |= {name: pa.array(np.frombuffer(column, np.int64)) for name, column in counted.items()}
+        # NaN is NULL: nothing was graded.
+        viewed |= {name: pa.array(np.frombuffer(column), from_pandas=True) for name, column in rated.items()}
+        work.con.register("viewed", pa.table(viewed))
+        zeros = ", ".join(f"coalesce({name}, 0) as {name}" for name in COUNTS)
+        table = arrow(work.con, f"select id, {zeros}, {', '.join(RATES)} from wanted left join viewed using (id)")
         work.con.unregister("viewed")
         return table.cast(self.table_schema())
 

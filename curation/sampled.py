@@ -21,11 +21,10 @@ from curation.outcomes import Outcomes
 from curation.prompt import Prompt
 from curation.rollouts import Rollouts, Sampling
 from curation.sampling import Sampler, Tally
-from curation.standing import Group, Standing, standing
+from curation.standing import NEEDED, Group, Standing, standing
 from curation.verify.pool import graders
 
 CUT_OFF_WARNING = 0.1
-NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
 
 
 class Sampled(Annotator, Sampling):
@@ -76,6 +75,9 @@ class Sampled(Annotator, Sampling):
         by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
         for source, rollouts in self.rollouts(work, table["source"].unique().to_pylist()).items():
             by_hash.setdefault(rollouts.hash, (rollouts, []))[1].append(source)
+        if len(by_hash) == 1:  # no copy of all prompts
+            [(rollouts, _)] = by_hash.values()
+            return [Group(rollouts, table.select([*NEEDED, "pattern"]))]
         return [
             Group(rollouts, table.filter(pc.is_in(table["source"], pa.array(sources))).select([*NEEDED, "pattern"]))
             for rollouts, sources in by_hash.values()
@@ -119,8 +121,7 @@ class Sampled(Annotator, Sampling):
                 grade_stored(work.con, graders(), groups, known.ungraded, step)
             known = self.standing(work, groups)
         if known.open:
-            self._sample(work, name, groups, known)
-            known = self.standing(work, groups)
+            self._sample(work, name, groups, known)  # what it learns is in `known` too
         else:
             work.progress.line(f"{name}: nothing is missing, nothing is sampled")
         for group in groups:

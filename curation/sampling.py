@@ -36,7 +36,7 @@ from curation.lengths import check_lengths
 from curation.outcomes import ASKED, CUT_OFF, ERROR, FAIL, MISSING, PASS
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
-from curation.standing import Group, Standing, cut_off_parts
+from curation.standing import NEEDED, Group, Standing, cut_off_parts
 from curation.verify import Verdict
 from curation.verify.pool import GraderPool, Job
 
@@ -47,8 +47,6 @@ VERDICTS_IN_FLIGHT = 2048
 BATCH = 1024
 REFUSED_IN_A_ROW = 20
 """So many problems refused without an answer between them are no matter of the problems."""
-NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
-"""Columns of a problem that asking and grading take."""
 CODES = {"correct": PASS, "wrong": FAIL, "error": ERROR}
 
 

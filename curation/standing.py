@@ -13,6 +13,8 @@ from curation.duck import arrow
 from curation.outcomes import ASKED, CUT_OFF, ERROR, FAIL, MISSING, PASS, Outcomes
 from curation.rollouts import ROLLOUTS, Rollouts
 
+NEEDED = ("id", "prompt", "messages", "answer", "verifier", "verifier_args")
+"""What of a problem is needed to ask and to grade."""
 _UNGRADED = pa.schema(
     [("group", pa.int32()), ("problem", pa.int64()), ("rollout", pa.string()), ("filename", pa.string())]
 )
@@ -24,7 +26,7 @@ class Group:
 
     rollouts: Rollouts
     problems: pa.Table
-    """Columns id, prompt, messages, answer, verifier, verifier_args, and `pattern`: when each is settled."""
+    """Columns NEEDED, and `pattern`: when each is settled."""
 
 
 @dataclass(frozen=True)

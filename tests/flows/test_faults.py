@@ -21,6 +21,7 @@ from lab import Lab, decided, sums
 from curation import annotate, client, publish, watching
 from curation.budget import Budget
 from curation.publish import find, versions
+from curation.store import Store
 from flows.cli import main
 from flows.curate import Outcome, curate
 
@@ -248,6 +249,17 @@ def test_a_disk_that_fills_while_publishing_publishes_nothing_by_halves(
         assert cuvee_run(lab).exit_code == 0
         assert len(versions(lab.store, "lab")) == 1
         assert content(lab()) == content(undisturbed)
+
+
+def test_what_a_killed_run_was_writing_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "rollouts" / "settings"
+    folder.mkdir(parents=True)
+    cut, others = folder / f".{'0a' * 16}.tmp", [folder / "mine.tmp", tmp_path / ".notes.tmp"]
+    for file in (cut, *others):
+        file.write_bytes(b"PAR1")
+    with Store(str(tmp_path)).locked():
+        assert not cut.exists()
+    assert all(file.exists() for file in others)
 
 
 # Replies

@@ -189,7 +189,7 @@ def test_a_pool_that_was_not_used_has_started_nothing() -> None:
 def test_cpu_seconds_count_dead_workers_too(pool: GraderPool) -> None:
     before = pool.cpu_seconds()
     pool.submit(TOWER).result()
-    assert 0.9 < pool.cpu_seconds() - before < 1.5
+    assert 0.5 < pool.cpu_seconds() - before < 2
 
 
 @pytest.mark.parametrize("limit", ["workers", "cpu_seconds", "wall_seconds", "memory_bytes", "recycle_after"])

@@ -1,4 +1,4 @@
-"""`cuvee run`, killed fifty times at random moments. Fifteen minutes on two busy cores; `-s` shows every kill.
+"""`cuvee run`, killed fifty times at random moments. Half an hour on two busy cores; `-s` shows every kill.
 
 CUVEE_TEST_SEED repeats a sequence of moments, CUVEE_TEST_KILLS changes how many.
 """
