@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from curation import problem
 from curation.budget import Budget
 from curation.duck import arrow, batches
-from curation.model import Model, RunningServer, serve
+from curation.model import Model, ModelError, RunningServer, ServerError, serve
 from curation.pool import Pool
 from curation.progress import Progress, Step
 from curation.store import Store, settings_hash
@@ -65,12 +65,20 @@ class Work:
     """Model servers that are open, by the settings of their model."""
 
     def servers(self, model: Model) -> tuple[RunningServer, ...]:
-        """The model's servers; reached or started at the first call, ended with the run."""
+        """The model's servers; reached or started at the first call, ended with the run.
+
+        ModelError and ServerError say which of the recipe's models it is.
+        """
         key = model.model_dump_json()
         if key not in self.running:
-            self.running[key] = self.exits.enter_context(
-                serve(model, log=self._log(model), progress=self.progress.line)
-            )
+            try:
+                self.running[key] = self.exits.enter_context(
+                    serve(model, log=self._log(model), progress=self.progress.line)
+                )
+            except (ModelError, ServerError) as error:
+                if (name := next((name for name, known in self.models.items() if known == model), None)) is not None:
+                    error.args = (f"models.{name}: {error}",)
+                raise
             for server in self.running[key]:
                 if not server.reached:
                     self.store.warn(f"{server.url} did not answer when the run began")
@@ -85,7 +93,7 @@ class Work:
 class Annotator(BaseModel):
     """Base of all annotators: its settings are its fields, frozen; a key it does not know is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     NAME: ClassVar[str]
     VERSION: ClassVar[int] = 1

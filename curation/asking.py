@@ -79,10 +79,11 @@ class Requests:
                     servers.begin(member, scope)
                     reply = await self._send(server, path, content, name)
                 answer = read(reply, server.engine)
-                servers.answered(member, read is replies.completion)
+                servers.answered(member, read is replies.completion, time.monotonic() - began)
                 return answer
             except TimeoutError:
                 if servers.gave_up(member, scope):
+                    avoid = member
                     continue
                 servers.failed(member, name, said := f"no reply in {REQUEST_SECONDS} s")
                 failures += 1

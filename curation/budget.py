@@ -31,7 +31,7 @@ class BudgetSpent(RuntimeError):
 class Price(BaseModel):
     """What a model costs, in dollars."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     gpu_hour: float | None = Field(default=None, ge=0)
     """An hour of one GPU."""
@@ -105,10 +105,15 @@ class Budget:
     def spend(self, price: Price | None, tokens: int, prompt_tokens: int) -> None:
         """Counts a sample."""
         self._samples += 1
+        self._spent += self._cost(price, tokens, prompt_tokens)
+
+    def _cost(self, price: Price | None, tokens: int, prompt_tokens: int) -> float:
+        """What samples spend, beside the time they take."""
         if self.kind == "tokens":
-            self._spent += tokens
-        elif self.kind == "usd" and price is not None and price.gpu_hour is None:
-            self._spent += price.of(0.0, 0, tokens, prompt_tokens)
+            return tokens
+        if self.kind == "usd" and price is not None and price.gpu_hour is None:
+            return price.of(0.0, 0, tokens, prompt_tokens)
+        return 0.0
 
     @property
     def spent(self) -> float:
@@ -117,10 +122,15 @@ class Budget:
             return now - self._started
         return self._spent + sum((now - since) * rate for since, rate in self._hourly if self.kind == "usd")
 
-    def room(self, in_flight: int) -> bool:
-        """Whether another sample may be drawn while so many are on their way."""
-        reserved = self._spent / self._samples * (in_flight + 1) if self._samples else 0.0
-        return self.spent + reserved <= self.limit
+    def room(self, in_flight: int, price: Price | None, max_tokens: int) -> bool:
+        """Whether another sample may be drawn while so many are on their way; when none is, whether anything is left.
+
+        Until a sample has ended, each may take max_tokens.
+        """
+        if not in_flight:
+            return self.spent < self.limit
+        each = self._spent / self._samples if self._samples else self._cost(price, max_tokens, 0)
+        return self.spent + each * (in_flight + 1) <= self.limit
 
     @property
     def seconds_left(self) -> float | None:

@@ -23,7 +23,7 @@ BYTECODE = Path("~/.cache/cuvee/bytecode")
 class Serve(BaseModel):
     """Settings of a server started here; none of them is part of the model's identity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     max_model_len: int | None = Field(default=None, gt=0)
     """Tokens of prompt and answer together; by default what the model's config says."""

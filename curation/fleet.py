@@ -6,8 +6,9 @@
     fleet.end(member, scope)                  # however the request ended
 
 A server is *set aside* when it cannot be reached, hangs, or fails at one request after another: it gets no work until
-whoever watches it (watching.py) brings it back. It *rests* when it asked to be left alone. What it had in flight is for
-the caller to ask again.
+whoever watches it (watching.py) brings it back. One that was set aside for giving no samples is then *doubted*: it gets
+one request at a time until it gives one. It *rests* when it asked to be left alone. What it had in flight is for the
+caller to ask again.
 
 Everything here runs in one event loop, so that between two `await`s nothing changes; hence no locks.
 """
@@ -26,7 +27,9 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 FAILURES_IN_A_ROW = 3
 """Different requests that a server fails at before it is set aside: one alone may be the request's fault."""
 TOLD_WAIT = 60.0
-"""A server's wish for a longer rest than this is worth a line."""
+"""A server's wish for a longer rest than this is worth a line, as are shorter ones that come to this without a sample."""
+TOLD_AGAIN = 600.0
+"""So many seconds of short rests later it is said again."""
 
 
 class Member:
@@ -37,8 +40,16 @@ class Member:
         self.most = self.limit = most
         """Requests in flight: at most, and at present."""
         self.in_flight = 0
-        self.scopes: set[asyncio.Timeout] = set()
-        """What ends its requests in flight."""
+        self.scopes: dict[asyncio.Timeout, float] = {}
+        """What ends its requests in flight, and when each was sent; the oldest first."""
+        self.sampled = 0.0
+        """When it last gave a sample, or failed at one."""
+        self.doubted = False
+        """Whether it was set aside for giving no samples, and has given none since."""
+        self.rested = self.longest_rest = 0.0
+        """Since its last sample: seconds that it asked to be left alone, and the most of them at a time."""
+        self.told_at = TOLD_WAIT
+        """Seconds of rest at which the next line is due."""
         self.aside = not server.reached
         self.trouble = "it did not answer when the run began"
         self.away_since: float | None = None
@@ -64,14 +75,21 @@ class Member:
             return self.away_since
         return self.unanswered_since
 
+    @property
+    def silent_since(self) -> float | None:
+        """Since when it has requests in flight and gives no sample, however much else; None when it has none."""
+        return max(self.sampled, next(iter(self.scopes.values()))) if self.scopes else None
+
 
 class Fleet:
     """Servers that give the same, with at most `concurrency` requests in flight to each."""
 
     def __init__(self, servers: Sequence[RunningServer], concurrency: int, say: Callable[[str], None]) -> None:
-        """`say` gets a line when a server asks for a long rest."""
+        """`say` gets a line when a server asks for a long rest or many, and when one gives no samples."""
         self.members = [Member(server, concurrency) for server in servers]
-        self._say = say
+        self.say = say
+        self.longest_reply = 0.0
+        """Seconds that the slowest sample so far took, of whichever server."""
         self._waiting: deque[tuple[asyncio.Future[Member | None], Member | None]] = deque()
         self._error: Exception | None = None
 
@@ -103,16 +121,17 @@ class Fleet:
 
     def begin(self, member: Member, scope: asyncio.Timeout) -> None:
         """The request is sent within `scope`, which the fleet ends when it has to go elsewhere."""
+        now = time.monotonic()
         if not member.scopes:
-            member.heard = max(member.heard, time.monotonic())
-        member.scopes.add(scope)
+            member.heard = max(member.heard, now)
+        member.scopes[scope] = now
 
     def gave_up(self, member: Member, scope: asyncio.Timeout) -> bool:
         """Whether it was the fleet that ended a request, and not its time."""
         return scope not in member.scopes
 
     def end(self, member: Member, scope: asyncio.Timeout) -> None:
-        member.scopes.discard(scope)
+        member.scopes.pop(scope, None)
         self._release(member)
 
     def _release(self, member: Member) -> None:
@@ -125,12 +144,13 @@ class Fleet:
         return any(other.usable for other in self.members if other is not member)
 
     def _free(self, avoid: Member | None) -> Member | None:
-        """The server with the smallest share of its slots taken; None when there is no free one."""
+        """The server with the smallest share of its slots taken, rather not a doubted one; None when none is free."""
         if avoid is not None and not self.others(avoid):
             avoid = None
-        best, least = None, 1.0
+        best, least = None, (1.0, False)
         for member in self.members:
-            if member is not avoid and (load := member.in_flight / member.limit) < least and member.usable:
+            load = member.in_flight / member.limit, member.doubted
+            if member is not avoid and load < least and member.usable:
                 best, least = member, load
         return best
 
@@ -148,12 +168,15 @@ class Fleet:
 
     # ---- what requests report
 
-    def answered(self, member: Member, sample: bool) -> None:
-        """A reply came that the server means, be it a refusal. `sample`: it is a finished sample."""
+    def answered(self, member: Member, sample: bool, seconds: float = 0.0) -> None:
+        """A reply came that the server means, be it a refusal. `sample`: it is a finished sample, after `seconds`."""
         member.heard = time.monotonic()
         member.away_since = member.unanswered_since = None
         if not sample:
             return
+        member.sampled, member.doubted = member.heard, False
+        member.rested, member.longest_rest, member.told_at = 0.0, 0.0, TOLD_WAIT
+        self.longest_reply = max(self.longest_reply, seconds)
         member.wait = FIRST_WAIT
         member.failed_at.clear()
         if member.server.started is not None:
@@ -166,7 +189,7 @@ class Fleet:
 
     def failed(self, member: Member, name: str, said: str) -> None:
         """The server failed at the request `name`."""
-        member.heard = time.monotonic()
+        member.heard = member.sampled = time.monotonic()
         member.unanswered_since = None
         member.failed_at.add(name)
         if len(member.failed_at) >= FAILURES_IN_A_ROW and self.others(member):
@@ -203,7 +226,12 @@ class Fleet:
             member.wait = min(member.wait * 2, LONGEST_WAIT)
         seconds = max(seconds, FIRST_WAIT)
         if seconds > TOLD_WAIT and member.rests_until <= now:
-            self._say(f"{member.server.url} asks for a pause of {seconds:.0f} s ({said})")
+            self.say(f"{member.server.url} asks for a pause of {seconds:.0f} s ({said})")
+        elif member.rested >= member.told_at:
+            self.say(f"{member.server.url} asked for pauses of {member.rested:.0f} s and gave no sample since ({said})")
+            member.told_at = member.rested + TOLD_AGAIN
+        member.rested += now + seconds - max(now, member.rests_until)
+        member.longest_rest = max(member.longest_rest, seconds)
         member.rests_until = now + seconds
         asyncio.get_running_loop().call_later(seconds + 0.001, self._hand_out)
 
@@ -214,6 +242,14 @@ class Fleet:
         member.aside, member.back_at, member.unanswered_since = False, time.monotonic(), None
         member.changed.clear()
         self._hand_out()
+
+    def doubt(self, member: Member, said: str) -> None:
+        """It gives no samples: what it has goes elsewhere, and it gets one request at a time once it is back."""
+        if not member.doubted:
+            self.say(f"{member.server.url}: {said}; its requests go to other servers")
+        member.doubted, member.limit, member.successes = True, 1, 0
+        self.away(member, said)
+        self.give_up_requests(member)
 
     def give_up_requests(self, member: Member) -> None:
         """Ends what a server has in flight; whoever waits for it asks again."""

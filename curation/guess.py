@@ -5,7 +5,7 @@ at once, with room for a few tokens only; the first hit settles a problem. Tries
 prompt of their own.
 
     guessed       true after a hit, false only after n failures, else NULL
-    guess_asked   whether the test was meant for this problem (`only`)
+    guess_asked   whether the test was meant for this problem (`only`); NULL where that cannot be said
     guess_drawn   tries in the store
 
 A chat model is asked by `AT_ONCE`, without its system prompt, and its thinking is switched off; for one that thinks all the
@@ -62,11 +62,8 @@ class Guess(Sampled):
         return model.prompt.merged({**changes, **at_once, **self.prompt})
 
     def patterns(self, work: Work) -> str:
-        """The first hit settles a problem, whatever the rules say. Makes the table `guess_asked`: id, asked."""
-        asked = "true" if self.only is None else f"try((\n{self.only}\n))"
-        rows = "frame semi join wanted using (id)"
-        work.con.execute(f"create or replace table guess_asked as select id, {asked} as asked from {rows}")
-        return f"(select id, 'F{'T' * self.n}' as pattern from guess_asked where asked)"
+        """The first hit settles a problem, whatever the rules say. The table `asked` says which are meant."""
+        return f"(select id, 'F{'T' * self.n}' as pattern from asked where asked)"
 
     def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         rows = []
@@ -80,7 +77,7 @@ class Guess(Sampled):
         table = arrow(
             work.con,
             """select id, guessed, asked as guess_asked, coalesce(guess_drawn, 0) as guess_drawn
-            from guess_asked left join tried using (id)""",
+            from asked left join tried using (id)""",
         )
         work.con.unregister("tried")
         return table.cast(self.table_schema())

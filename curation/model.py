@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from curation.budget import Price
 from curation.engine import HOST, Serve, vllm_command, vllm_environment
@@ -35,16 +35,22 @@ __all__ += ["api_key", "check", "identity", "serve", "served_name"]
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+Addresses = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    PlainSerializer(lambda urls: urls[0] if len(urls) == 1 else urls),
+]
+"""One or several, written as a string or a list: a union of both would find two mistakes in each."""
 
 
 class Model(BaseModel):
     """A name and how it is reached: started here from `model`, or running at `url`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     model: str = Field(min_length=1)
     """A folder, a Hub name (org/name), or, with `url`, the name under which that server serves it."""
-    url: str | tuple[str, ...] | None = None
+    url: Addresses | None = None
     """Base of an OpenAI-compatible server, such as http://host:8000/v1, or of several; with it nothing is started."""
     revision: str | None = None
     """Commit, branch or tag of a Hub model; for a `url`, whatever pins what is served there."""
@@ -65,8 +71,7 @@ class Model(BaseModel):
     @property
     def urls(self) -> tuple[str, ...]:
         """Bases of the servers that are given; none when one is started here."""
-        given = (self.url,) if isinstance(self.url, str) else self.url or ()
-        return tuple(url.rstrip("/") for url in given)
+        return tuple(url.rstrip("/") for url in self.url or ())
 
     @model_validator(mode="before")
     @classmethod
@@ -95,7 +100,7 @@ def check(model: Model) -> None:
     if model.url is not None:
         if not model.urls:
             raise ModelError("url: is an empty list; give one server or several, or leave it out to start one here")
-        for url in (model.url,) if isinstance(model.url, str) else model.url:
+        for url in model.url:
             _check_url(url)
         if repeated := next((url for url in model.urls if model.urls.count(url) > 1), None):
             raise ModelError(f"url: {repeated!r} is given twice; raise `concurrency` to ask more of one server")

@@ -87,4 +87,4 @@ class PassRate(Sampled):
         return table.cast(self.table_schema())
 
     def tell(self, work: Work, name: str, table: pa.Table) -> None:
-        self.warn_of_cut_off(work, name, *(sum(table[column].to_pylist()) for column in ("truncated", "drawn")))
+        self.warn_of_cut_off(work, name, *(sum(table[column].to_pylist()) for column in ("truncated", "used")))

@@ -39,7 +39,7 @@ class Shot(BaseModel):
 class Prompt(BaseModel):
     """The prompt of a model; `merged` changes it for one source or annotator."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     style: Literal["raw", "chat"] = "chat"
     """`chat` sends messages, for the model's chat template; `raw` sends one string, as a base model needs."""

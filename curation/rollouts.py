@@ -60,7 +60,7 @@ VERDICTS = pa.schema(
 class Sampling(BaseModel):
     """Sampling parameters. They are sent with every request: a server's own defaults never count."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     temperature: float = Field(default=1.0, ge=0)
     """0 is greedy; RL samples at 1.0."""

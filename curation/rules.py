@@ -34,6 +34,8 @@ DUPLICATE = pa.field("duplicate", pa.bool_())
 OUTCOME_PREFIX = "rule_"
 OWN_COLUMNS = (DUPLICATE.name, "measured", "kept", "dropped_by", "split")
 """Columns of the decisions that neither a problem nor an annotator has, with one of each rule's outcome."""
+UNKNOWN = "was_unknown"
+"""Column of frozen decisions: the rules, unchanged since, that were unknown in the run."""
 OUTCOMES = ("pass", "fail", "unknown", "unmeasured")
 
 
@@ -91,6 +93,14 @@ def place(keep: Mapping[str, str], annotators: Sequence[Measured]) -> list[Rule]
     """
     rules = [_placed(name, expression, annotators) for name, expression in keep.items()]
     return sorted(rules, key=lambda rule: rule.after)
+
+
+def condition(name: str, expression: str, annotators: Sequence[Measured]) -> Rule:
+    """A condition of an annotator over what these measure above it. It drops nothing, and is else read as rules are."""
+    rule = _placed(name, expression, annotators)
+    if rule.uses_duplicate:
+        raise RuleError(name, "reads `duplicate`, which only rules decide; cluster_size tells what has duplicates")
+    return rule
 
 
 def _placed(name: str, expression: str, annotators: Sequence[Measured]) -> Rule:
@@ -224,6 +234,13 @@ class Decisions:
             alive += f" and {column} = 'pass'"
         return rows
 
+    def ask(self, condition: Rule | None) -> None:
+        """Makes the table `asked`: id, and for the rows in `wanted` whether an annotator's condition holds."""
+        value = f"({self._value(condition)})" if condition is not None else "(select id, true as value from wanted)"
+        self.con.execute(
+            f"create or replace table asked as select id, value as asked from wanted join {value} using (id)"
+        )
+
     def patterns(self, annotator: Measured, rules: Iterable[Rule]) -> pa.Table | None:
         """When sampling may stop: `id` and `pattern` of the rows in `wanted`, for an annotator that is measured next.
 
@@ -300,17 +317,29 @@ class Decisions:
             # Not decided for a row that a rule above dropped, and open where it waits for one that may yet stay.
             conditions.append(f"{DUPLICATE.name} is not null")
         if self.frozen:
-            used = [(quoted(f"{a.prefix}used"), a) for a in self.measured if a.key in rule.reads and a.counts()]
-            conditions += [f"{column} >= {annotator.samples}" for column, annotator in used]
-        return " and ".join(conditions) or "true"
+            sampled = [a for a in self.measured if a.key in rule.reads and a.counts()]
+            # Where no way the rest may go gives a value, or nothing can grade it, no sample would change that.
+            conditions += [
+                f"({quoted(f'{a.prefix}used')} >= {a.samples} or coalesce(hopeless, false) or verifier is null)"
+                for a in sampled
+            ]
+        measured = " and ".join(conditions) or "true"
+        if not self.frozen:
+            return measured
+        # What the run could not find out it is not asked again: its server refused the problem, for instance.
+        return f"({measured}) or list_contains({UNKNOWN}, {literal(rule.name)})"
 
     def _value(self, rule: Rule) -> str:
-        """SQL giving id and the rule's value, NULL where it is not the same for every way the missing samples may go."""
+        """SQL giving id and the rule's value, NULL where it is not the same for every way the missing samples may go.
+
+        `hopeless`: every way is NULL.
+        """
         relation = self._every_way(sql.columns_of(rule.expression))
         if relation == "frame":
-            return f"select id, {_tried(rule)} as value from frame"
+            return f"select id, {_tried(rule)} as value, false as hopeless from frame"
         return f"""select id, case when count(value) < count(*) then null
-                               when bool_and(value) then true when not bool_or(value) then false end as value
+                               when bool_and(value) then true when not bool_or(value) then false end as value,
+                       count(value) = 0 as hopeless
                    from (select id, {_tried(rule)} as value from {relation}) group by id"""
 
     def _every_way(self, names: Set[str]) -> str:

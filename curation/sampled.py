@@ -5,12 +5,12 @@ change what is missing, not what is there.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curation.annotate import Annotator, HowItRuns, Work, count
 from curation.client import Client
@@ -44,6 +44,14 @@ class Sampled(Annotator, Sampling):
     """What a sample cut off at max_tokens counts as: wrong at the length that RL will use, unknown below it."""
     patience: Annotated[float, HowItRuns()] = Field(default=120.0, gt=0)
     """Seconds without any reply after which the servers count as gone."""
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.thinking_budget is not None and self.thinking_budget >= self.max_tokens:
+            raise ValueError(
+                f"thinking_budget ({self.thinking_budget}) leaves no room for an answer within max_tokens ({self.max_tokens})"
+            )
+        return self
 
     def sampling(self) -> Sampling:
         return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
@@ -150,11 +158,11 @@ class Sampled(Annotator, Sampling):
             finally:
                 _report(work, name, sampler.tally, missing)
 
-    def warn_of_cut_off(self, work: Work, name: str, truncated: int, drawn: int) -> None:
-        if truncated > CUT_OFF_WARNING * drawn:
+    def warn_of_cut_off(self, work: Work, name: str, truncated: int, used: int) -> None:
+        if truncated > CUT_OFF_WARNING * used:
             counts = "count as failures" if self.cut_off == "wrong" else "stay unknown"
             work.store.warn(
-                f"{name}: {truncated / drawn:.0%} of the samples were cut off at max_tokens={self.max_tokens} and {counts}; "
+                f"{name}: {truncated / used:.0%} of the samples were cut off at max_tokens={self.max_tokens} and {counts}; "
                 "raise it if RL will use a larger one (cut-off samples are continued, not drawn again)"
             )
 

@@ -162,8 +162,8 @@ class Sampler:
     def _fill(self) -> None:
         """Puts requests into the slots that are free."""
         while self._busy < self.client.slots and not self._spent:
-            if self.budget is not None and not self.budget.room(self._busy):
-                self._spent = True
+            if self.budget is not None and not self.budget.room(self._busy, self.price, self.max_tokens):
+                self._spent = not self._busy  # else what is in flight may take less than was reserved for it
                 break
             place = self.outcomes.take()
             if place is None:
@@ -182,9 +182,7 @@ class Sampler:
 
     async def _sample(self, place: int) -> None:
         problem = place // self.outcomes.n
-        number = self._group[problem]
-        at = problem - self._first[number]
-        row = {name: column[at].as_py() for name, column in self._columns[number].items()}
+        number, row = self._problem(place)
         drawn = await self._draw(place, number, row)
         del self._flying[place]
         if drawn is None:
@@ -199,6 +197,13 @@ class Sampler:
             self.step.advance(1, tokens=drawn["tokens"])
         self._busy -= 1
         self._fill()
+
+    def _problem(self, place: int) -> tuple[int, dict[str, Any]]:
+        """The group and the problem that a sample belongs to."""
+        problem = place // self.outcomes.n
+        number = self._group[problem]
+        at = problem - self._first[number]
+        return number, {name: column[at].as_py() for name, column in self._columns[number].items()}
 
     def _abort(self, place: int) -> None:
         """Ends a request: its sample is missing again, and its slot free."""
@@ -244,7 +249,7 @@ class Sampler:
                 f"vLLM has them. Keep max_tokens, or use such a server. {error}"
             ) from error
         except Refused as refusal:
-            self._refuse(problem["id"], refusal)
+            await self._refuse(problem["id"], refusal)
             return None
         self._answers_known, self._refused_in_a_row = True, 0
         self._count(completion, part)
@@ -288,12 +293,29 @@ class Sampler:
             f"not settled; at most {self.known.missing:,} more samples settle them"
         )
 
-    def _refuse(self, problem_id: str, refusal: Refused) -> None:
+    async def _refuse(self, problem_id: str, refusal: Refused) -> None:
         self._refused_in_a_row += problem_id not in self.tally.refused
         self.tally.refused.setdefault(problem_id, str(refusal))
-        # A rerun may have only those left that were refused before: then that they are is nothing new.
         if self._refused_in_a_row >= REFUSED_IN_A_ROW and (refusal.failed or not self._answers_known):
-            self._give_up()
+            # A rerun may have only those left that the server fails at: then it answers a problem that it has answered.
+            if not await self._answers():
+                self._give_up()
+            self._refused_in_a_row = 0
+
+    async def _answers(self) -> bool:
+        """Whether the server answers a problem that was answered before."""
+        codes = self.outcomes.codes
+        place = max(codes.find(code) for code in (PASS, FAIL, CUT_OFF))
+        if place < 0:
+            return False
+        number, problem = self._problem(place)
+        prompt, sampling = self.groups[number].rollouts.prompt, self.groups[number].rollouts.sampling
+        name = f"{problem['id']}-{place % self.outcomes.n}"
+        try:
+            await self.client.draw(prompt.render(problem["prompt"], problem["messages"]), prompt, sampling, 1, name)
+        except Refused:
+            return False
+        return True
 
     def _give_up(self) -> None:
         problem_id, reason = next(reversed(self.tally.refused.items()))

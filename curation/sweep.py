@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation import rules
-from curation.duck import quoted
+from curation.duck import literal, quoted
 from curation.publish import Dataset
 from curation.rules import Decisions, Measured
 
@@ -70,7 +70,7 @@ def sweep(dataset: Dataset, changes: Mapping[str, str | None]) -> Sweep:
         if name == "measured" or not (name in rules.OWN_COLUMNS or name.startswith(rules.OUTCOME_PREFIX))
     ]
     columns = ", ".join(quoted(name) for name in measured_columns)
-    con.execute(f"create table frozen as select {columns} from {dataset.decisions()}")
+    con.execute(f"create table frozen as select {columns}, {_unknown(dataset, keep)} from {dataset.decisions()}")
     decisions = Decisions(con, "frozen", list(dataset.manifest["pool"]["sources"]), frozen=True)
     for annotator in annotators:
         decisions.add(annotator, None)
@@ -94,12 +94,19 @@ def sweep(dataset: Dataset, changes: Mapping[str, str | None]) -> Sweep:
     )
 
 
+def _unknown(dataset: Dataset, keep: Mapping[str, str]) -> str:
+    """SQL for the column of frozen decisions that says which rules were unknown in the run and are the same now."""
+    same = [r["rule"] for r in dataset.manifest["rules"] if keep.get(r["rule"]) == r["condition"]]
+    names = [f"case when {quoted(rules.OUTCOME_PREFIX + name)} = 'unknown' then {literal(name)} end" for name in same]
+    return f"list_filter([{', '.join(names)}]::varchar[], lambda name: name is not null) as {rules.UNKNOWN}"
+
+
 def _samples(decisions: Decisions) -> int:
     """Samples that undecided rows lack, over all pass-rate annotators that a rule reads."""
     read = {key for rule in decisions.rules for key in rule.reads}
     total = 0
     for annotator in decisions.measured:
-        if annotator.samples is None or annotator.key not in read:
+        if not annotator.counts() or annotator.key not in read:
             continue
         drawn = quoted(annotator.prefix + "drawn")
         total += decisions.con.execute(

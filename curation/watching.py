@@ -4,6 +4,20 @@ Each has a task of its own for as long as the watch is open. A server with reque
 (GET /models): one that leaves probes without an answer hangs, and its requests go to others, as far as there are any. One
 that is set aside is probed until it answers. When nothing can be had of any for `patience` seconds, everyone who waits gets
 the same SamplingError. A server started here that has died is started again, in a thread.
+
+A server may answer probes and still hang: its engine is stuck, or a reply trickles for ever. But long thinking takes long.
+So it counts as hanging only when
+
+- with requests in flight it has given no sample, whole, for `patience` seconds, and for three times as long as the slowest
+  sample so far took on any server; and
+- another server, itself in no doubt, has given a sample in that time, or stands idle and could take the work.
+
+Its requests go elsewhere, and once it answers a probe it gets one at a time until it gives a sample. A server that is alone
+is never judged so: its requests end after `asking.REQUEST_SECONDS`.
+
+A server that asks for pauses gets them. It counts as lost when, without a sample, those came to the longest that it asked
+for at a time, plus an hour or ten times the patience, whichever is more: a quota by the hour (`Retry-After: 3600`) is waited
+for, and one `Retry-After: 1` after another ends.
 """
 
 import asyncio
@@ -22,6 +36,10 @@ QUIET_SECONDS = 10.0
 """Silence after which a server with requests in flight is probed."""
 HANG_SECONDS = 20.0
 """So long without an answer to a probe, and its requests go to others."""
+SILENCE = 3.0
+"""So many times the slowest sample's seconds without a sample, and a server that answers probes is in doubt."""
+RESTS_SECONDS, RESTS_PATIENCE = 3600.0, 10.0
+"""Pauses that are granted without a sample: seconds, or so many times the patience, on top of the longest pause."""
 TICK = 0.5
 
 
@@ -63,6 +81,8 @@ class Watch:
                 await member.changed.wait()
         member.changed.clear()
         began = time.monotonic()
+        if not member.aside and self._gives_nothing(member, began):
+            self._fleet.doubt(member, f"no sample for {began - (member.silent_since or began):.0f} s")
         if member.aside or not member.scopes or began - member.heard < QUIET_SECONDS:
             return
         if not await self._alive(member):
@@ -75,6 +95,17 @@ class Watch:
             return
         member.unanswered_since = None
         member.heard = max(member.heard, time.monotonic())
+
+    def _gives_nothing(self, member: Member, now: float) -> bool:
+        """Whether it hangs although it may answer probes."""
+        since = member.silent_since
+        if since is None or now - since < max(self._patience, SILENCE * self._fleet.longest_reply):
+            return False
+        return any(
+            other.usable and not other.doubted and other.unanswered_since is None
+            for other in self._fleet.members
+            if other is not member and (other.sampled >= since or not other.scopes)
+        )
 
     async def _bring_back(self, member: Member) -> None:
         """One probe of a server that is set aside, after a wait."""
@@ -111,20 +142,33 @@ class Watch:
         return False
 
     def _check_patience(self) -> None:
-        since = [member.down_since for member in self._fleet.members]
+        resting = [member for member in self._fleet.members if self._only_rests(member)]
+        since = [member.down_since for member in self._fleet.members if member not in resting]
         known = [moment for moment in since if moment is not None]
-        if len(known) < len(since) or time.monotonic() - max(known) <= self._patience:
+        if len(known) < len(since) or (known and time.monotonic() - max(known) <= self._patience):
             return
         names = ", ".join(member.server.url for member in self._fleet.members)
-        none = "none of " if len(self._fleet.members) > 1 else ""
-        answered = "has answered" if none else "has not answered"
+        none, has = ("none of ", "has") if len(self._fleet.members) > 1 else ("", "has not")
+        if known:
+            what, todo = (
+                f"answered for {time.monotonic() - max(known):.0f} s",
+                "start the server again and rerun to go on",
+            )
+        else:
+            rested = min(member.rested for member in resting)
+            what, todo = (
+                f"given a sample in {rested:.0f} s of pauses that it asked for",
+                "rerun to go on when it has room",
+            )
         troubles = "; ".join(dict.fromkeys(member.trouble for member in self._fleet.members))
         self._fleet.end_all(
-            SamplingError(
-                f"{none}{names} {answered} for {time.monotonic() - max(known):.0f} s (last: {troubles}). "
-                "What was drawn is kept; start the server again and rerun to go on."
-            )
+            SamplingError(f"{none}{names} {has} {what} (last: {troubles}). What was drawn is kept; {todo}.")
         )
+
+    def _only_rests(self, member: Member) -> bool:
+        """Whether pauses are all that it gives, and it has been granted enough of them."""
+        granted = max(RESTS_PATIENCE * self._patience, RESTS_SECONDS) + member.longest_rest
+        return member.rested > granted and not member.scopes
 
 
 async def _in_thread(action: Callable[[], None]) -> None:

@@ -148,7 +148,8 @@ def _curate(
             return _stopped(decisions, work)
         for number, step in enumerate(loaded.steps, start=1):
             decisions.wanted(everything=measure_all)
-            work.patterns = decisions.patterns(step.measured, loaded.rules)
+            decisions.ask(step.condition)
+            work.patterns = decisions.patterns(step.measured, loaded.over_counts)
             try:
                 columns = call(step.key, step.annotator.measure, work, step.key)
             except StepFailed as error:
@@ -253,10 +254,10 @@ def _record(step: AnnotatorStep, work: Work, loaded: Loaded) -> dict[str, Any]:
 
 
 def _settles(step: AnnotatorStep, loaded: Loaded) -> list[str]:
-    """The rules that sampling stopped at; none when all n samples were drawn."""
+    """The rules and conditions that sampling stopped at; none when all n samples were drawn."""
     if getattr(step.annotator, "settle", None) != "early":
         return []
-    return [rule.name for rule in loaded.rules if step.key in rule.reads]
+    return [rule.name for rule in loaded.over_counts if step.key in rule.reads]
 
 
 def curate_flow(loaded: Loaded, workspace: str, **options: Any) -> Outcome:

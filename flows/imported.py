@@ -31,6 +31,17 @@ def warnings(gathered: Gathered, equal: float, check: int | None, told: Mapping[
             f"{gathered.ended_unknown:,} samples have neither a finish reason nor a length: those that were cut off "
             "could not be told, and count as ended"
         )
+    if gathered.cut_short:
+        found.append(
+            f"{gathered.cut_short:,} samples were cut off (finish_reason: length) well below their max_tokens "
+            f"({gathered.first_cut_short}), and count as cut off: either another max_tokens was in force (say it with "
+            "--drawn max_tokens=...), or the model's context ended them"
+        )
+    if gathered.prompt_unknown:
+        found.append(
+            f"{gathered.prompt_unknown:,} samples have the id of a problem and a prompt that is no problem's; they went by "
+            f"the id ({gathered.first_prompt_unknown})"
+        )
     if gathered.beside is not None:
         found.append(
             f"rendered prompts hold text that the recipe's prompt does not: {short(gathered.beside, 200)!r}. That is right "
@@ -58,6 +69,12 @@ def show(told: Mapping[str, Any], recipe: str) -> list[str]:
         f"{told['already_there']:,} already there, {told['unmatched']:,} of no problem of the recipe, "
         f"{sum(entry['samples'] for entry in told['rejected']):,} rejected"
     ]
+    if len(told["files"]) > 1:
+        lines += [
+            f"  {file['already_there']:,} already there: {file['path']}"
+            for file in told["files"]
+            if file["already_there"]
+        ]
     lines += [f"  rejected {entry['samples']:,}: {entry['first']}" for entry in told["rejected"]]
     lines += [f"  no problem: {entry['at']}: {short(entry['prompt'], 160)}" for entry in told["unmatched_examples"]]
     lines.append(f"{told['problems']:,} problems are covered")

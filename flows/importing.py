@@ -78,8 +78,8 @@ def import_rollouts(
         with progress.step("import", unit="rows") as step:
             gathered = gatherer.gather(files, folder, step)
         with progress.step("commit", gathered.staged, "samples") as step:
-            counts = commit(store, con, gathered, step)
-        told = _counts(con, files, gathered, counts)
+            counts, had = commit(store, con, gathered, step)
+        told = _counts(con, files, gathered, counts, had)
         told["sets"] = [_set(work, sampled, gathered, number, counts[number]) for number in range(len(gathered.groups))]
         told["agreement"] = _agreement(con, gathered, CHECKED if check is None else check)
         told["warnings"] = store.warnings + warnings(gathered, copies(con, gathered), check, told)
@@ -135,13 +135,23 @@ def _problems(con: duckdb.DuckDBPyConnection, prompts: Mapping[str, Prompt]) -> 
 
 
 def _counts(
-    con: duckdb.DuckDBPyConnection, files: Sequence[File], gathered: Gathered, counts: Sequence[int]
+    con: duckdb.DuckDBPyConnection,
+    files: Sequence[File],
+    gathered: Gathered,
+    counts: Sequence[int],
+    had: Mapping[str, int],
 ) -> dict[str, Any]:
     staged = parquet([str(gathered.path)])
     covered = con.execute(f"select count(distinct problem_id) from {staged}").fetchall()[0][0]
     return {
         "files": [
-            {"path": file.path, "layout": gathered.layouts.get(file.path), "sha256": file.sha256} for file in files
+            {
+                "path": file.path,
+                "layout": gathered.layouts.get(file.path),
+                "sha256": file.sha256,
+                "already_there": had.get(file.path, 0),
+            }
+            for file in files
         ],
         "rows": gathered.rows,
         "samples": gathered.samples,
@@ -157,6 +167,8 @@ def _counts(
         "problems": covered,
         "assumed": gathered.assumed,
         "prompt_unsaid": gathered.prompt_unsaid,
+        "prompt_unknown": gathered.prompt_unknown,
+        "cut_short": gathered.cut_short,
     }
 
 
@@ -168,8 +180,10 @@ def _set(
     staged = f'(from {parquet([str(gathered.path)])} where "group" = {number})'
     found = arrow(
         work.con,
-        f"""select count(*) as samples, count(distinct problem_id) as problems, list_sort(list(distinct max_tokens)) as
-            lengths, list_sort(list(distinct source)) as sources, count(*) filter (finish_reason = 'length') as cut_off
+        f"""select count(*) as samples, count(distinct problem_id) as problems,
+            coalesce(list_sort(list(distinct max_tokens)), []) as lengths,
+            coalesce(list_sort(list(distinct source)), []) as sources,
+            count(*) filter (finish_reason = 'length') as cut_off
         from {staged} as staged join problems on problems.id = problem_id""",
     ).to_pylist()[0]
     counted, differs = [], []

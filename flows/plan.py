@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from curation import pool as pools
@@ -23,9 +24,10 @@ from curation.duck import literal
 from curation.model import Model, ServerError, api_key
 from curation.progress import Progress
 from curation.prompt import Message, Prompt
+from curation.rollouts import ROLLOUTS
 from curation.rules import Decisions
 from curation.sampled import Sampled
-from curation.standing import Group
+from curation.standing import Group, Standing
 from curation.store import Store
 from flows.curate import directly
 from flows.recipe import AnnotatorStep, Loaded
@@ -65,15 +67,13 @@ class _Planner:
     def annotators(self) -> list[dict[str, Any]]:
         decisions = Decisions(self.work.con, "problems", list(self.loaded.recipe.sources))
         self._apply(decisions, 0)
-        chosen = False
+        self.work.con.execute("create table pilot (id varchar)")
         entries = []
         for number, step in enumerate(self.loaded.steps, start=1):
             decisions.wanted()
-            self.work.patterns = decisions.patterns(step.measured, self.loaded.rules)
+            decisions.ask(step.condition)
+            self.work.patterns = decisions.patterns(step.measured, self.loaded.over_counts)
             if isinstance(step.annotator, Sampled):
-                if self.pilot and not chosen:
-                    self._choose(self.pilot)
-                    chosen = True
                 entries.append(self._sampled(step, step.annotator))
             else:
                 entries.append(self._other(step))
@@ -85,13 +85,6 @@ class _Planner:
         for rule in self.loaded.rules:
             if rule.after == after:
                 decisions.apply(rule)
-
-    def _choose(self, pilot: int) -> None:
-        """Makes the table `pilot`: some of the problems that are wanted, the same ones every time."""
-        self.work.con.execute(
-            f"""create table pilot as select id from wanted
-            order by md5_number_lower({literal(str(self.loaded.recipe.seed))} || ':pilot:' || id) limit {pilot}"""
-        )
 
     def _other(self, step: AnnotatorStep) -> dict[str, Any]:
         annotator = step.annotator
@@ -124,25 +117,47 @@ class _Planner:
             "prompts": _prompts(work, annotator, groups, model),
         }
         if self.pilot and known.open:
-            entry["pilot"] = self._pilot(step, annotator, known.open)
+            entry["pilot"] = self._sample(step, annotator, groups, known)
         return entry
 
-    def _pilot(self, step: AnnotatorStep, annotator: Sampled, missing: int) -> dict[str, Any]:
-        """Samples the pilot's problems, as far as they are wanted here, and says what all would take."""
-        work, model = self.work, self.work.models[annotator.model]
-        work.con.execute("create table all_wanted as from wanted")
-        work.con.execute("create or replace table wanted as from all_wanted semi join pilot using (id)")
-        reached = count(work.con, "wanted")
-        work.servers(model)  # its start is no part of the time that samples take
+    def _sample(
+        self, step: AnnotatorStep, annotator: Sampled, groups: list[Group], known: Standing
+    ) -> dict[str, Any] | None:
+        """Samples the pilot's problems, as far as they lack samples here, and says what the other problems will take.
+
+        Of the others some surely come here; the rest wait for what samples another annotator draws, and come as often as
+        the pilot's problems do. None when there is no problem to try.
+        """
+        work, con = self.work, self.work.con
+        ids = pa.chunked_array([group.problems["id"].combine_chunks() for group in groups], pa.string())
+        lacking = ids.filter(pa.array(np.frombuffer(known.outcomes.closed, np.uint8) == 0))
+        con.register("lacking_ids", pa.table({"id": lacking}))
+        con.execute("create or replace table lacking as select id, state from lacking_ids join state using (id)")
+        chosen_before = count(con, "pilot")
+        if not count(con, "lacking semi join pilot using (id)"):
+            chosen_before = 0
+            con.execute(
+                f"""insert into pilot select id from lacking where state = 'in'
+                order by md5_number_lower({literal(str(self.loaded.recipe.seed))} || ':pilot:' || id) limit {self.pilot}"""
+            )
+        con.execute("create or replace table here as select id from lacking semi join pilot using (id)")
+        if not count(con, "here"):
+            return None
+        before = _spent(work, groups)
+        con.execute("create or replace table all_wanted as from wanted")
+        con.execute("create or replace table wanted as from here")
+        work.servers(work.models[annotator.model])  # its start is no part of the time that samples take
         began = time.monotonic()
         directly(step.key, annotator.measure, work, step.key)
         seconds = time.monotonic() - began
-        tokens = _tokens(annotator, work)
-        work.con.execute("create or replace table wanted as from all_wanted")
-        work.con.execute("drop table all_wanted")
-        drawn = work.drawn.get(step.key, {"drawn": 0, "tokens": 0})
-        speed = drawn["tokens"] / seconds if drawn["drawn"] else None
-        return _estimate(tokens, reached / max(1, count(work.con, "pilot")), missing, speed, model)
+        con.execute("create or replace table wanted as from all_wanted")
+        took = _spent(work, groups) - before
+        speed = work.drawn[step.key]["tokens"] / seconds
+        sure, waiting = (
+            count(con, f"lacking anti join pilot using (id) where state {condition} 'in'") for condition in ("=", "<>")
+        )
+        dropped = max(0, chosen_before - len(took))
+        return _estimate(took, dropped, sure, waiting, speed, work.models[annotator.model])
 
 
 def _prompts(work: Work, annotator: Sampled, groups: list[Group], model: Model) -> list[dict[str, str]]:
@@ -194,42 +209,44 @@ async def _through_server(work: Work, model: Model, prompt: Prompt, put: list[Me
         return await client.detokenize(await client.tokenize(put, prompt, "plan"), "plan")
 
 
-def _tokens(annotator: Sampled, work: Work) -> NDArray[np.float64]:
-    """Samples, tokens and prompt tokens of every wanted problem: what it took, were it for these settings alone."""
-    rows = []
-    groups = annotator.groups(work)
-    outcomes = annotator.standing(work, groups).outcomes
-    first = 0
-    for group in groups:
-        used = [outcomes.prefix(first + number).used for number in range(group.problems.num_rows)]
-        first += group.problems.num_rows
-        asked = group.problems.select(["id", "verifier"]).append_column("used", [used])
-        work.con.register("asked", asked)
-        chosen = group.rollouts.chosen(annotator.n, annotator.max_tokens, "asked")
-        rows += work.con.execute(
-            f"""select count(sample_index), coalesce(sum(tokens), 0), coalesce(sum(prompt_tokens), 0)
-            from asked left join {chosen} as r on r.problem_id = asked.id and r.sample_index < asked.used group by asked.id"""
-        ).fetchall()
-        work.con.unregister("asked")
-    return np.array(rows, dtype=float).reshape(-1, 3)
+def _spent(work: Work, groups: list[Group]) -> NDArray[np.float64]:
+    """Samples, tokens and prompt tokens that the store holds of every problem of the table `here`, in order of id."""
+    seen = " union all by name ".join(
+        f"""select r.problem_id, r.tokens - coalesce(part.tokens, 0) as tokens, r.prompt_tokens
+        from {group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)} as r
+        left join {group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)} as part on part.rollout = r.continues
+        where r.problem_id in (select id from here)
+        qualify row_number() over (partition by r.rollout) = 1"""
+        for group in groups
+    )
+    rows = work.con.execute(
+        f"""select count(problem_id), coalesce(sum(tokens), 0), coalesce(sum(prompt_tokens), 0)
+        from here left join ({seen}) as seen on seen.problem_id = here.id group by here.id order by here.id"""
+    ).fetchall()
+    return np.array(rows, dtype=float)
 
 
 def _estimate(
-    spent: NDArray[np.float64], share: float, missing: int, speed: float | None, model: Model
+    took: NDArray[np.float64], dropped: int, sure: int, waiting: int, speed: float, model: Model
 ) -> dict[str, Any]:
-    """What `missing` problems will take, by those that were sampled; intervals by bootstrap over problems.
+    """What other problems will take, by those of the pilot; intervals by bootstrap over these.
 
-    spent: samples, tokens, prompt tokens of each sampled problem. share: of the pilot's problems came so far.
-    speed: tokens a second of the pilot.
+    took: samples, tokens, prompt tokens that each problem of the pilot lacked. dropped: problems of the pilot that did
+    not come so far. sure, waiting: the other problems that surely come, and those that may. speed: tokens a second.
     """
-    resampled = spent[np.random.default_rng(0).integers(0, len(spent), (RESAMPLED, len(spent)))].mean(axis=1)
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) * missing * share
-    middle = spent.mean(axis=0) * missing * share
-    found: dict[str, Any] = {"problems": len(spent), "share": share}
+    padded = np.vstack([took, np.zeros((dropped, 3))])
+    drawn = np.random.default_rng(0).integers(0, len(padded), (RESAMPLED, len(padded)))
+    came = np.maximum(1, (drawn < len(took)).sum(axis=1))[:, None]
+    totals = padded[drawn].sum(axis=1)
+    low, high = np.quantile(
+        totals / len(padded) * waiting + totals / came * sure, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0
+    )
+    middle = padded.mean(axis=0) * waiting + took.mean(axis=0) * sure
+    found: dict[str, Any] = {"problems": len(took), "dropped": dropped, "others": sure + waiting}
     for name, place in (("samples", 0), ("tokens", 1), ("prompt_tokens", 2)):
         found[name] = [round(low[place]), round(middle[place]), round(high[place])]
-    found["tokens_per_second"] = None if speed is None else round(speed, 1)
-    found["hours"] = None if not speed else [round(t / speed / 3600, 3) for t in found["tokens"]]
+    found["tokens_per_second"] = round(speed, 1)
+    found["hours"] = [round(tokens / speed / 3600, 3) for tokens in found["tokens"]] if speed else None
     found["usd"] = _cost(model.price, model, found)
     return found
 

@@ -20,7 +20,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
         table.add_row(plain(entry["key"]), f"{entry['problems']:,}", f"{entry['missing']:,}", _note(entry))
     console.print(table)
     for entry in data["annotators"]:
-        if "pilot" in entry:
+        if entry.get("pilot"):
             _show_pilot(console, entry)
     for entry in data["annotators"]:
         if "prompts" in entry:
@@ -41,9 +41,11 @@ def _note(entry: dict[str, Any]) -> str:
 
 def _show_pilot(console: Console, entry: dict[str, Any]) -> None:
     pilot = entry["pilot"]
+    came = f"{pilot['problems']:,} problems"
+    if pilot["dropped"]:
+        came += f" that came so far, of {pilot['problems'] + pilot['dropped']:,}"
     console.print(
-        f"\n[bold]{plain(entry['key'])}[/]: by {pilot['problems']:,} problems of the pilot, the {entry['missing']:,} take "
-        "(90 % interval)"
+        f"\n[bold]{plain(entry['key'])}[/]: by the pilot's {came}, the other {pilot['others']:,} take (90 % interval)"
     )
     names = {
         "samples": "samples",
@@ -58,13 +60,9 @@ def _show_pilot(console: Console, entry: dict[str, Any]) -> None:
         low, middle, high = (_number(value) for value in pilot[key])
         speed = f"  at {pilot['tokens_per_second']:,} tokens/s, as in the pilot" if key == "hours" else ""
         console.print(f"  {name:<14}{middle:>12}   ({low} to {high}){speed}", highlight=False)
-    if pilot["hours"] is None:
-        console.print("  hours          unknown: the pilot was sampled before; a larger one measures the speed")
     if pilot["usd"] is None:
         console.print(
             f"  dollars        unknown: models.{plain(entry['model'])} has no `price`, such as {{gpu_hour: 2.5}}"
-            if pilot["hours"] is not None
-            else "  dollars        unknown"
         )
 
 

@@ -7,14 +7,14 @@ import difflib
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, get_args
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from curation import problem, rules, sql
+from curation import problem, rules
 from curation.annotate import Annotator
 from curation.duck import literal
 from curation.duplicates import Duplicates
@@ -125,6 +125,8 @@ class AnnotatorStep:
     key: str
     annotator: Annotator
     prefix: str
+    condition: Rule | None = None
+    """Which problems it is meant for (`only`)."""
 
     @property
     def measured(self) -> Measured:
@@ -148,6 +150,11 @@ class Loaded:
     """The recipe as plain data, `extends` and overrides applied."""
     unlike_rl: list[str]
     """Where difficulty is measured otherwise than RL will sample."""
+
+    @property
+    def over_counts(self) -> list[Rule]:
+        """All that may read the counts of samples: rules, and conditions of annotators."""
+        return [*self.rules, *(step.condition for step in self.steps if step.condition is not None)]
 
     @property
     def yaml(self) -> str:
@@ -185,8 +192,11 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         if LICENSES in keep:
             mistakes.append(f"keep.{LICENSES}: is the name of the rule that allow_licenses is; give it another")
         keep = {LICENSES: _licence_rule(recipe.allow_licenses)} | keep
-    if not mistakes:
-        mistakes = _conditions(steps)
+    for number, step in enumerate(steps):
+        try:
+            steps[number] = _with_condition(step, steps[:number])
+        except RuleError as error:
+            mistakes.append(f"annotate.{step.key}.only: {short(str(step.annotator.only))!r} {error}")  # type: ignore[attr-defined]  # a step with a condition
     if mistakes:
         raise RecipeError(file, mistakes)
     try:
@@ -196,17 +206,12 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
     return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps))
 
 
-def _conditions(steps: list[AnnotatorStep]) -> list[str]:
-    """What is wrong with the conditions of annotators: they may read what is measured above them."""
-    mistakes = []
-    for number, step in enumerate(steps):
-        condition = getattr(step.annotator, "only", None)
-        if condition is not None:
-            try:
-                sql.check(condition, rules.schema_after([above.measured for above in steps[:number]]), boolean=True)
-            except sql.ExpressionError as error:
-                mistakes.append(f"annotate.{step.key}.only: {short(condition)!r} {error}")
-    return mistakes
+def _with_condition(step: AnnotatorStep, above: list[AnnotatorStep]) -> AnnotatorStep:
+    """The step with its annotator's condition, which may read what is measured above it. Raises RuleError."""
+    expression = getattr(step.annotator, "only", None)
+    if expression is None:
+        return step
+    return replace(step, condition=rules.condition(step.key, expression, [one.measured for one in above]))
 
 
 def _as_rl(settings: dict[str, Any], rl: RLStage) -> dict[str, Any]:

@@ -1,9 +1,22 @@
-"""Files to import, as batches of rows: Parquet or JSON Lines, with SQL over their columns when it is given."""
+"""Files to import, as batches of rows: Parquet or JSON Lines, with SQL over their columns when it is given.
+
+Every row has a name that does not change when the file is packed, copied, renamed or grows, as dumps of a training run
+do: what was imported is known by it, and never imported twice.
+
+    Parquet     the digest of the file, and the row's number: such files do not grow
+    JSON Lines  what the row says, its number, and the file's head: all rows up to this one, of the first HEAD_ROWS
+
+So equal rows of one file are two samples, and so are equal rows of two files whose heads differ: short answers are often
+equal, and each was drawn. Only the rows that two files have in common from their first row on count once. A row behind
+the head that was rewritten is one new sample. What is no longer known, and is imported again: rows behind one that was
+rewritten in the head, rows that moved to another line, to another file or to Parquet, and rows with a column more.
+"""
 
 import contextlib
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +32,12 @@ from curation.source import ROW, Source, SourceError
 from curation.store import filesystem
 
 BATCH_ROWS = 512
+HEAD_ROWS = 64
+"""Rows that tell one JSON Lines file from another. More tell files of short answers apart more surely."""
+NAME = "__name"
+FILES = re.compile(r"\.(jsonl|json|parquet)(\.zst|\.gz)?$")
+UNREADABLE = (ValueError, TypeError, OverflowError, pa.ArrowException)
+"""What a value raises that Python or Arrow cannot hold."""
 
 
 class ImportRefused(ValueError):
@@ -49,22 +68,48 @@ class File:
         return []
 
     def rows(self, columns: Mapping[str, str], where: str | None) -> Iterator[tuple[list[Row], list[dict[str, Any]]]]:
-        """Batches of (rows with their number in `__row`, rows that cannot be read: row, reason).
+        """Batches of (rows with number and name in `__row` and `__name`, rows that cannot be read: row, reason).
 
         columns: SQL values over the file's columns, by name. where: SQL condition over them. Raises ImportRefused.
         """
         source = Source(parquet=[self.path]) if self.kind == "parquet" else Source(jsonl=[self.path])
-        con, query = connect(), None
+        con, query, named = connect(), None, self._names()
+
+        def computed(batch: pa.Table) -> pa.Table:
+            if query is None:
+                return batch
+            con.register("batch", batch)
+            return arrow(con, query)
+
         try:
             for table, unreadable in source.tables(BATCH_ROWS):
                 if columns or where is not None:
                     query = query or self._query(table.schema, columns, where)
-                    mapped, failed = _computed(con, query, table)
-                    yield mapped, [*unreadable, *failed]
-                else:
-                    yield table.to_pylist(), unreadable
+                names = named(table)
+                rows, failed = _read(table, computed)
+                yield [row | {NAME: names[row[ROW]]} for row in rows], [*unreadable, *failed]
         except SourceError as error:
             raise ImportRefused(str(error)) from error
+
+    def _names(self) -> Callable[[pa.Table], dict[int, str]]:
+        """Names the rows of the file's batches, given in order, by their numbers."""
+        if self.kind == "parquet":
+            return lambda batch: {number: f"{self.sha256}:{number}" for number in batch[ROW].to_pylist()}
+        head, taken = hashlib.sha256(), 0
+
+        def names(batch: pa.Table) -> dict[int, str]:
+            nonlocal taken
+            found = {}
+            for row in batch.to_pylist():
+                number = row.pop(ROW)
+                said = json.dumps({key: text for key, text in row.items() if text is not None}, sort_keys=True)
+                if taken < HEAD_ROWS:
+                    head.update(said.encode() + b"\n")
+                    taken += 1
+                found[number] = f"{head.hexdigest()}:{number}:{hashlib.sha256(said.encode()).hexdigest()}"
+            return found
+
+        return names
 
     def _query(self, schema: pa.Schema, columns: Mapping[str, str], where: str | None) -> str:
         own = pa.schema([f for f in schema if f.name != ROW])
@@ -89,7 +134,8 @@ def files_of(patterns: Iterable[str]) -> list[File]:
         try:
             paths = sorted(Source(jsonl=[pattern]).files(), key=_numbered)
         except SourceError as error:
-            raise ImportRefused(f"FILE: {str(error).removeprefix('jsonl: ')}; give paths or globs") from error
+            why = _folder(pattern) or f"{str(error).removeprefix('jsonl: ')}; give paths or globs"
+            raise ImportRefused(f"FILE: {why}") from error
         for path in paths:
             try:
                 fs, inside = filesystem(path)
@@ -99,6 +145,17 @@ def files_of(patterns: Iterable[str]) -> list[File]:
             except (OSError, pa.ArrowException) as error:
                 raise ImportRefused(f"{path} cannot be read to its end: {error}") from error
     return found
+
+
+def _folder(pattern: str) -> str | None:
+    """What to give instead of a folder; None when it is none."""
+    with contextlib.suppress(OSError, ValueError):
+        fs, inside = filesystem(pattern)
+        if fs.isdir(inside):
+            names = sorted(path.rsplit("/", 1)[-1] for path in fs.find(inside, maxdepth=1))
+            ending = next((found[0] for name in names if (found := FILES.search(name))), ".jsonl")
+            return f"{pattern!r} is a folder; give the files in it: '{pattern.rstrip('/')}/*{ending}'"
+    return None
 
 
 def _digest(fs: Any, path: str, kind: str) -> str:
@@ -116,15 +173,15 @@ def _numbered(path: str) -> list[tuple[int, str]]:
     return [(int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts)]
 
 
-def _computed(con: duckdb.DuckDBPyConnection, query: str, batch: pa.Table) -> tuple[list[Row], list[dict[str, Any]]]:
-    """The query over a batch. Rows on which it fails are found by halving, and given back with the reason."""
+def _read(batch: pa.Table, computed: Callable[[pa.Table], pa.Table]) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The rows computed from a batch. Those that fail are found by halving, and given back with the reason."""
     try:
-        con.register("batch", batch)
-        return arrow(con, query).to_pylist(), []
-    except duckdb.Error as error:
+        return computed(batch).to_pylist(), []
+    except (duckdb.Error, *UNREADABLE) as error:
         if batch.num_rows == 1:
-            return [], [{"row": batch[ROW][0].as_py(), "reason": "SQL failed: " + str(error).split("\n")[0]}]
+            what = "SQL failed" if isinstance(error, duckdb.Error) else "has a value that cannot be read"
+            return [], [{"row": batch[ROW][0].as_py(), "reason": f"{what}: {str(error).split(chr(10))[0]}"}]
     half = batch.num_rows // 2
-    left, left_failed = _computed(con, query, batch.slice(0, half))
-    right, right_failed = _computed(con, query, batch.slice(half))
+    left, left_failed = _read(batch.slice(0, half), computed)
+    right, right_failed = _read(batch.slice(half), computed)
     return left + right, left_failed + right_failed

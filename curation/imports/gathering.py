@@ -10,7 +10,7 @@ row, leaves no trace in the workspace.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.imports.files import File, ImportRefused
+from curation.imports.files import NAME, UNREADABLE, File, ImportRefused
 from curation.imports.layouts import LAYOUTS, is_requests, recognised, request
 from curation.imports.matching import Match, Problems
 from curation.imports.sample import BESIDE, Asked, Bad, Row, Sample, sample
@@ -31,12 +31,14 @@ from curation.store import Store
 
 EXAMPLES = 3
 STAGED = pa.schema(
-    [("n", pa.int64()), ("group", pa.int32()), ("right", pa.bool_()), ("content", pa.binary(16))]
+    [("n", pa.int64()), ("file", pa.string()), ("group", pa.int32()), ("right", pa.bool_()), ("content", pa.binary(16))]
     + [(f.name, f.type) for f in ROLLOUTS if f.name != "sample_index"]
 )
-"""A sample to import: its number, the set it belongs to, whether the file's score calls it right, a digest of what the
+"""A sample to import: its number, its file, the set it belongs to, whether the file's score calls it right, a digest of what the
 model said (NULL where that is too short to tell copies from draws), and its row."""
 TELLING_TOKENS, TELLING_CHARACTERS = 16, 64
+FULL = 0.9
+"""The share of max_tokens from which on a sample can have been cut off by it; not 1: tokens may have been counted anew."""
 
 
 @dataclass
@@ -59,6 +61,12 @@ class Gathered:
     """Settings that nobody named, at their defaults."""
     ended_unknown: int = 0
     """Samples of which the file says neither how they ended nor how long they are."""
+    cut_short: int = 0
+    """Samples that were cut off, by their file, well below their max_tokens."""
+    first_cut_short: str | None = None
+    prompt_unknown: int = 0
+    """Samples with the id of a problem, and a prompt that is no problem's."""
+    first_prompt_unknown: str | None = None
     prompt_unsaid: int = 0
     """Samples of which the file has the problem, and not what was put to the model around it."""
     steps: set[str] = field(default_factory=set)
@@ -66,7 +74,7 @@ class Gathered:
     """Text that a rendered prompt has before the problem and the recipe does not name."""
 
     def reject(self, where: str, bad: Bad | str) -> None:
-        reason = str(bad)
+        reason = str(bad).encode("utf-8", "replace").decode()
         kind = reason.split(":", maxsplit=1)[0]
         self.samples += 1
         self.rejected[kind] += 1
@@ -132,10 +140,9 @@ class Gatherer:
         if file.path not in out.layouts:
             out.layouts[file.path] = self._layout(file, rows[0])
         layout = LAYOUTS[out.layouts[file.path]]
-        taken: list[Row] = []
+        taken: list[tuple[str, Row]] = []
         for row in rows:
-            number = row.pop(ROW)
-            where = f"{file.name} row {number}"
+            where, name = f"{file.name} row {row.pop(ROW)}", row.pop(NAME)
             try:
                 if is_requests([*row]):
                     custom_id, asked, settings = request(row)
@@ -152,17 +159,21 @@ class Gatherer:
                     try:
                         one = sample(given, layout.kind)
                         if (staging := self._staged(one, where, file, out)) is not None:
-                            name = f"{file.sha256}:{number}:{position}"
-                            taken.append(staging | {"rollout": hashlib.sha256(name.encode()).hexdigest()[:32]})
-                    except Bad as bad:
-                        out.reject(where, bad)
-            except Bad as bad:
-                out.reject(where, bad)
-        if taken:
-            for offset, staging in enumerate(taken):
-                staging["n"] = out.staged + offset
-            staged.write_table(pa.Table.from_pylist(taken, schema=STAGED))
-            out.staged += len(taken)
+                            digest = hashlib.sha256(f"{name}:{position}".encode()).hexdigest()
+                            taken.append((where, staging | {"rollout": digest[:32], "file": file.path}))
+                    except ImportRefused:
+                        raise
+                    except UNREADABLE as error:
+                        out.reject(where, _reason(error))
+            except ImportRefused:
+                raise
+            except UNREADABLE as error:
+                out.reject(where, _reason(error))
+        for table in _tables(taken, out):
+            staged.write_table(
+                table.set_column(0, STAGED.field("n"), pa.array(range(out.staged, out.staged + len(table))))
+            )
+            out.staged += len(table)
 
     def _staged(self, one: Sample, where: str, file: File, out: Gathered) -> Row | None:
         """A row to stage; None when there is no such problem."""
@@ -188,7 +199,15 @@ class Gatherer:
                 "say the one that was used with --drawn max_tokens=..."
             )
         out.samples += 1
-        out.ambiguous += match.others
+        out.ambiguous += bool(match.others)
+        if not match.known:
+            out.prompt_unknown += 1
+            assert one.asked is not None
+            shown = short(str(one.asked.content), 160)
+            out.first_prompt_unknown = out.first_prompt_unknown or f"{where}: {shown!r} for {one.problem_id}"
+        if one.finish_reason == "length" and one.tokens is not None and one.tokens < FULL * max_tokens:
+            out.cut_short += 1
+            out.first_cut_short = out.first_cut_short or f"{where}: {one.tokens:,} tokens of {max_tokens:,}"
         out.beside = out.beside or match.beside
         out.prompt_unsaid += not match.said
         out.ended_unknown += one.finish_reason is None and one.tokens is None
@@ -224,7 +243,7 @@ class Gatherer:
     def _matched(self, one: Sample) -> Match | None:
         place = None if one.problem_id is None else self.problems.by_id(one.problem_id)
         if place is not None:
-            return Match(place, False, said=False) if one.asked is None else self.problems.check(place, one.asked)
+            return Match(place, (), said=False) if one.asked is None else self.problems.check(place, one.asked)
         return None if one.asked is None else self.problems.match(one.asked)
 
     # ---- settings
@@ -263,6 +282,26 @@ class Gatherer:
                 "Prompts have to be equal but for blanks, in the recipe's own template or without one: give the right "
                 "recipe, write the template that was used into it, or say with --column prompt=SQL where the problem is"
             )
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, Bad) else f"has a value that cannot be used: {error}"
+
+
+def _tables(taken: Sequence[tuple[str, Row]], out: Gathered) -> Iterator[pa.Table]:
+    """Rows to stage as Arrow has them; one that it cannot hold is rejected."""
+    if not taken:
+        return
+    try:
+        yield pa.Table.from_pylist([row for _, row in taken], schema=STAGED)
+    except UNREADABLE as error:
+        if len(taken) == 1:
+            out.samples -= 1  # it was counted, and so is what is rejected
+            out.reject(taken[0][0], _reason(error))
+            return
+        half = len(taken) // 2
+        yield from _tables(taken[:half], out)
+        yield from _tables(taken[half:], out)
 
 
 def _requested(found: Row, asked: Asked | None, settings: Mapping[str, float]) -> Row:

@@ -1,9 +1,11 @@
 """Rollouts drawn elsewhere as samples of a model: committed to the workspace, each once.
 
 Those that the workspace has not yet get the lowest free sample indexes of their problems, in the order of the files, and
-are appended in parts. A rollout's name is a digest of its file's content and its place there: what was committed before
-a kill, or by the same import another time, is found again, and nothing is doubled.
+are appended in parts. A rollout's name is a digest of its row's name (files.py) and its place there: what was committed
+before a kill, or by the same import another time, is found again, and nothing is doubled.
 """
+
+from collections import Counter
 
 import duckdb
 import numpy as np
@@ -22,14 +24,17 @@ COMMIT_BYTES = 64 << 20
 
 def commit(
     store: Store, con: duckdb.DuckDBPyConnection, gathered: Gathered, step: Step, commit_bytes: int = COMMIT_BYTES
-) -> list[int]:
-    """Appends what the workspace has not yet; gives how many, by group. A kill loses what was not in a part yet."""
+) -> tuple[list[int], Counter[str]]:
+    """Appends what the workspace has not yet; gives how many, by group, and how many it had, by file.
+
+    A kill loses what was not in a part yet.
+    """
     index = np.full(gathered.staged, -1, np.int32)
     for number, rollouts in enumerate(gathered.groups):
         rollouts.declare()
         placed = _placed(store, con, gathered, number, rollouts)
         index[placed["n"].to_numpy()] = placed["sample_index"].to_numpy()
-    counts = [0 for _ in gathered.groups]
+    counts, had = [0 for _ in gathered.groups], Counter[str]()
     waiting: list[list[pa.Table]] = [[] for _ in gathered.groups]
     size = 0
     with pq.ParquetFile(gathered.path) as staged:
@@ -37,6 +42,7 @@ def commit(
             numbers = index[batch["n"].to_numpy()]
             groups = batch["group"].to_numpy()
             table = pa.Table.from_batches([batch]).append_column("sample_index", pa.array(numbers))
+            had.update(table["file"].filter(pa.array(numbers < 0)).to_pylist())
             for group in sorted(set(groups[numbers >= 0].tolist())):
                 rows = table.filter(pa.array((numbers >= 0) & (groups == group)))
                 counts[group] += rows.num_rows
@@ -49,7 +55,7 @@ def commit(
     _append(store, gathered, waiting)
     for rollouts in gathered.groups:
         store.merge(rollouts.folder)
-    return counts
+    return counts, had
 
 
 def _append(store: Store, gathered: Gathered, waiting: list[list[pa.Table]]) -> None:

@@ -9,7 +9,6 @@
 A row comes to one row for each completion in it, under the names that sample.py looks at.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +104,7 @@ def _plain(row: Row) -> Iterator[Row | Bad]:
             yield Bad("messages do not end with the assistant's turn")
             return
         system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-        yield row | {"prompt": system + turns[:-1], "completion": turns[-1]["content"]}
+        yield row | {"prompt": system + turns[:-1], "completion": turns[-1:]}
         return
     yield from _many(row)
 
@@ -140,11 +139,8 @@ def _texts(value: str) -> list[str] | None:
     """The texts in JSON text that is a list of texts (or of none), else None."""
     if not value.startswith("["):
         return None
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    return found if all(isinstance(text, str | None) for text in found) else None
+    found = parsed(value)
+    return found if isinstance(found, list) and all(isinstance(text, str | None) for text in found) else None
 
 
 def _beside(field: str, value: Any, number: int, count: int) -> Any:

@@ -13,11 +13,11 @@ the order of the sources is taken, and it is said that there were more.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation.imports.sample import Asked, Turns
+from curation.imports.sample import Asked, Bad, Turns
 from curation.prompt import PLACEHOLDER, Prompt
 from curation.sql import short
 
@@ -41,14 +41,16 @@ class Match:
     """A problem, and what its prompt in the file says beside."""
 
     place: int
-    others: bool
-    """Whether other problems have the same text."""
+    others: Collection[int]
+    """All problems with this text, where there are several."""
     differs: str | None = None
     """In what the prompt in the file is not the recipe's."""
     said: bool = True
     """Whether the file has all that was put to the model, not the problem alone."""
     beside: str | None = None
     """Text before the problem that the recipe does not name: a chat template may have put it there."""
+    known: bool = True
+    """Whether the prompt is one of the recipe's. The problem may be known by its id alone."""
 
 
 class Problems:
@@ -65,7 +67,7 @@ class Problems:
         self._whole: dict[bytes, int] = {}
         self._turn: dict[bytes, int] = {}
         self._bare: dict[bytes, int] = {}
-        self._twice: set[bytes] = set()
+        self._twice: dict[bytes, set[int]] = {}
         for place, row in enumerate(rows):
             prompt = prompts[row["source"]]
             self.example = self.example or row["prompt"]
@@ -81,8 +83,11 @@ class Problems:
 
     def _add(self, table: dict[bytes, int], content: str | Turns, place: int) -> None:
         key = _digest(content)
-        if table.setdefault(key, place) != place:
-            self._twice.add(key)
+        if (first := table.setdefault(key, place)) != place:
+            self._twice.setdefault(key, {first}).add(place)
+
+    def _others(self, key: bytes) -> Collection[int]:
+        return self._twice.get(key, ())
 
     def prompt(self, place: int) -> Prompt:
         return self._prompts[self.sources[place]]
@@ -96,19 +101,22 @@ class Problems:
     def match(self, asked: Asked) -> Match | None:
         """The problem that was asked; None when there is none."""
         if (place := self._whole.get(key := _digest(asked.content))) is not None:
-            return Match(place, key in self._twice, said=asked.kind != "problem" or self.prompt(place).style == "raw")
+            return Match(place, self._others(key), said=asked.kind != "problem" or self.prompt(place).style == "raw")
         if isinstance(asked.content, list):
             return self._chat(asked.content)
         return self._text(asked, asked.content)
 
     def check(self, place: int, asked: Asked) -> Match:
-        """What a prompt says beside about a problem that is known by its id."""
+        """What a prompt says beside about a problem that is known by its id. Raises Bad when it is another problem's."""
         found = self.match(asked)
-        if found is not None and (found.place == place or found.others):
-            return Match(place, False, found.differs, found.said, found.beside)
+        if found is not None and (found.place == place or place in found.others):
+            return Match(place, (), found.differs, found.said, found.beside)
+        if found is not None:
+            ids = f"{self.ids[place]}, the prompt is that of {self.ids[found.place]}"
+            raise Bad(f"problem_id and prompt are of two problems: the id is {ids}")
         if asked.kind in ("problem", "either"):
-            return Match(place, False, said=False)
-        return Match(place, False, f"it is {_shown(asked.content)}, and the problem of that id is another")
+            return Match(place, (), said=False, known=False)
+        return Match(place, (), f"it is {_shown(asked.content)}, and the problem of that id is another")
 
     def _chat(self, turns: Turns) -> Match | None:
         last = next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), None)
@@ -116,7 +124,7 @@ class Problems:
             return None
         for table in (self._turn, self._bare):
             if (place := table.get(key := _digest(last))) is not None:
-                return Match(place, key in self._twice, f"it is {_shown(turns)}, the recipe's is {self._ours(place)}")
+                return Match(place, self._others(key), f"it is {_shown(turns)}, the recipe's is {self._ours(place)}")
         return None
 
     def _text(self, asked: Asked, text: str) -> Match | None:
@@ -124,11 +132,11 @@ class Problems:
             if (place := self._turn.get(key := _digest(turn))) is not None:
                 rendered = turn is not text
                 differs, beside = self._around(place, before, asked, rendered)
-                return Match(place, key in self._twice, differs, rendered or asked.kind in ("sent", "decoded"), beside)
+                return Match(place, self._others(key), differs, rendered or asked.kind in ("sent", "decoded"), beside)
             if (place := self._bare.get(key := _digest(turn))) is not None:
                 says = asked.kind in ("sent", "decoded") or turn is not text
                 differs = f"it is {_shown(text)}, the recipe's is {self._ours(place)}" if says else None
-                return Match(place, key in self._twice, differs, says)
+                return Match(place, self._others(key), differs, says)
         return None
 
     def _around(self, place: int, before: str, asked: Asked, rendered: bool) -> tuple[str | None, str | None]:

@@ -113,6 +113,8 @@ def sample(row: Row, kind: Kind) -> Sample:
     text, reasoning = _said(named(row, "completion"))
     ids = named(row, "token_ids")
     token_ids = None if ids is None else [_whole("token_ids", item) for item in as_list("token_ids", ids)]
+    if token_ids is not None and None in token_ids:
+        raise Bad("token_ids holds what is no number: null")
     tokens = _whole("tokens", named(row, "tokens"))
     ended = _text("finish_reason", named(row, "finish_reason"))
     if ended is not None and ended not in ENDS:
@@ -151,7 +153,7 @@ def _said(value: Any) -> tuple[str, str | None]:
     if (turns := turns_of(value)) is not None:
         if [turn["role"] for turn in turns] != ["assistant"]:
             raise Bad(f"completion is not one turn of the assistant: {len(turns)} turns")
-        return turns[0]["content"], turns[0].get("reasoning_content")
+        return turns[0]["content"], _text("reasoning_content", turns[0].get("reasoning_content"))
     text = _text("completion", value)
     if text is None:
         raise Bad("no completion")
@@ -192,7 +194,7 @@ def _missing(value: Any) -> bool:
 def _text(name: str, value: Any) -> str | None:
     if _missing(value):
         return None
-    if isinstance(value, (list, dict)):
+    if isinstance(value, (list, dict, bytes)):
         raise Bad(f"{name} is no text: {json.dumps(value, default=str)[:80]}")
     return str(value)
 
@@ -203,7 +205,7 @@ def _number(name: str, value: Any) -> float | None:
     try:
         if isinstance(value, (bool, list, dict)) or not math.isfinite(number := float(value)):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Bad(f"{name} is no number: {str(value)[:80]}") from None
     return number
 
@@ -243,11 +245,11 @@ def _time(row: Row) -> datetime | None:
             found = datetime.fromtimestamp(seconds / 1000 if seconds > MILLISECONDS else seconds, UTC)
         else:
             found = datetime.fromisoformat(str(value))
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         if column(row, "drawn_at") != "drawn_at":
             return None
         raise Bad(f"drawn_at is no time: {str(value)[:80]}") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def as_list(name: str, value: Any) -> list[Any]:
@@ -265,10 +267,14 @@ def as_object(name: str, value: Any) -> dict[str, Any]:
 
 
 def parsed(value: Any) -> Any:
+    """A value out of JSON text, itself when it is none. Half a character, which JSON can name, becomes a question mark."""
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        found = json.loads(value)
+        if "\\ud" in value.lower():
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
     except (ValueError, RecursionError):
         return value
 

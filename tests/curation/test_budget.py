@@ -45,18 +45,25 @@ def test_hours_are_spent_by_the_clock() -> None:
     clock = Clock()
     budget = Budget(3600, "seconds", "1h", clock)
     clock.now += 3599
-    assert (budget.room(4), budget.seconds_left) == (True, 1)
+    assert (budget.room(4, None, 64), budget.seconds_left) == (True, 1)
     clock.now += 2
-    assert (budget.room(4), budget.seconds_left) == (False, 0)
+    assert (budget.room(4, None, 64), budget.seconds_left) == (False, 0)
 
 
 def test_tokens_in_flight_are_reserved_at_the_mean_of_those_that_ended() -> None:
     budget = Budget.parse("1000tok")
     for _ in range(4):
         budget.spend(None, 100, 50)
-    assert budget.room(5)  # 400 spent, six more of 100
-    assert not budget.room(6)
+    assert budget.room(5, None, 64)  # 400 spent, six more of 100
+    assert not budget.room(6, None, 64)
     assert budget.seconds_left is None
+
+
+def test_until_a_sample_has_ended_each_may_take_all_it_is_allowed() -> None:
+    budget = Budget.parse("1000tok")
+    assert budget.room(0, None, 4096)  # one is always tried
+    assert budget.room(3, None, 250)
+    assert not budget.room(4, None, 250)
 
 
 def test_dollars_by_the_hour_begin_when_servers_are_hired() -> None:
@@ -95,7 +102,7 @@ def test_a_run_stops_at_its_budget_publishes_nothing_and_the_next_one_goes_on(
     assert spent.spent is not None
     assert "the budget of 200tok is spent: 6 of 6 problems are not settled; at most" in spent.spent
     kept = lab.stored("rollouts")
-    assert sum(row["tokens"] for row in kept) <= 200 + 2 * 25
+    assert sum(row["tokens"] for row in kept) <= 200 + 25
     assert len(kept) == spent.drawn["pass_rate"]["drawn"] == len(fake_server.order)
     rest = curate(loaded, str(lab.workspace))
     assert rest.drawn["pass_rate"]["drawn"] == 24 - len(kept)

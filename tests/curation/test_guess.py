@@ -45,7 +45,25 @@ def test_a_condition_that_is_unknown_leaves_the_problem_unknown(guessing: Lab) -
     assert guesses(guessing)["What is 3 + 4?"] == (None, None, 0, False)
 
 
-@pytest.mark.parametrize("condition", ["answer_sort = 'x'", "passes > 1", "random() < 0.5", "prompt_words"])
+@pytest.mark.parametrize("settle", ["early", "never"])
+def test_a_condition_over_counts_speaks_of_all_samples(guessing: Lab, settle: str) -> None:
+    """Settled at P P F, a problem with two passes of four could yet have three: the condition takes all samples.
+
+    The prompt is the same, so these are the tries, too.
+    """
+    rate = {"model": "policy", "n": 4, "max_tokens": 64, "settle": settle}
+    guessing.recipe["annotate"] = {"pass_rate": rate, "guess": {"model": "policy", "n": 4, "only": "passes < 3"}}
+    guessing.recipe["keep"] = {"some": "passes >= 1", "not_guessed": "not guessed or not guess_asked"}
+    assert guesses(guessing) == {
+        "What is 1 + 4?": (None, None, None, False),
+        "What is 3 + 4?": (True, True, 4, False),
+        "What is 2 + 2?": (None, False, 0, True),
+    }
+
+
+@pytest.mark.parametrize(
+    "condition", ["answer_sort = 'x'", "passes > 1", "duplicate", "random() < 0.5", "prompt_words"]
+)
 def test_a_condition_may_read_what_is_measured_above_only(guessing: Lab, condition: str) -> None:
     guessing.recipe["annotate"]["guess"]["only"] = condition
     with pytest.raises(RecipeError, match=r"annotate\.guess\.only"):

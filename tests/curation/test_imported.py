@@ -76,7 +76,7 @@ class Desk:
         commit_bytes = how.pop("commit_bytes")
         with Progress(quiet=True).step("import") as step, self.store.connect() as con:
             out = Gatherer(self.store, problems, MODEL, stated, **how).gather(files_of(files), self.folder, step)
-            self.counts = commit(self.store, con, out, step, commit_bytes)
+            self.counts, self.had = commit(self.store, con, out, step, commit_bytes)
             self.copies = copies(con, out)
         return out
 

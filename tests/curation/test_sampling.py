@@ -296,6 +296,13 @@ def test_a_server_that_answers_no_problem_ends_the_run(trouble: str, lab: Lab) -
     assert "answers no problem (1 refused" in why_it_failed(lab)
 
 
+def test_many_problems_that_a_server_fails_at_stay_unknown_also_when_only_they_are_left(lab: Lab) -> None:
+    lab.source("odd", sums(*((a, 1) for a in range(25)), trouble=" (fail)"))
+    first, again = lab(n=1), lab(n=1)
+    assert (drawn(first), drawn(again)) == ((6, 0), (0, 0))
+    assert any("refused 25 problems" in warning for warning in again.warnings)
+
+
 def test_a_server_that_is_busy_for_a_while_is_waited_for(lab: Lab, fake_server: FakeServer) -> None:
     fake_server.away = 30
     assert drawn(lab()) == (24, 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from lab import Lab, sums
 
 from curation.problem import SCHEMA
 from curation.publish import Dataset, publish
@@ -39,7 +40,9 @@ def published(
     store = Store(str(folder))
     con = store.connect()
     rows = [
-        dict.fromkeys(SCHEMA.names) | {"id": name, "prompt": name, "messages": [], "source": "a", "row": n} | row
+        dict.fromkeys(SCHEMA.names)
+        | {"id": name, "prompt": name, "messages": [], "verifier": "exact", "source": "a", "row": n}
+        | row
         for n, (name, row) in enumerate(problems.items())
     ]
     con.register("problems", pa.Table.from_pylist(rows, schema=SCHEMA))
@@ -150,3 +153,33 @@ def test_whether_a_row_is_a_duplicate_stays_open_with_the_one_before_it(tmp_path
 def test_a_rule_that_cannot_be_used_is_refused(dataset: Dataset, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(RuleError, match=message):
         sweep(dataset, changes)
+
+
+def test_what_was_unknown_in_the_run_stays_unknown_under_the_same_rules(lab: Lab) -> None:
+    """A row that nothing can grade, one that the server refuses, a rule that is NULL however the samples go."""
+    lab.source("more", sums((1, 2)), verifier=None)
+    lab.source("odd", sums((2, 2), trouble=" (refuse)"))
+    lab.recipe["keep"] = {"some": "passes >= 1 and license <> parent_id"}
+    outcome = lab(settle="early")
+    assert outcome.dataset is not None
+    counts = outcome.dataset.manifest["counts"]
+    assert numbers(sweep(outcome.dataset, {})) == {
+        "kept": counts["kept"], "dropped": counts["dropped"],
+        "undecided": 0, "samples": 0, "appeared": 0, "vanished": 0,
+    }  # fmt: skip
+
+
+def test_a_guess_test_alone_can_be_swept_over(lab: Lab) -> None:
+    lab.recipe["annotate"] = {"guess": {"model": "policy", "n": 4}}
+    lab.recipe["keep"] = {"not_guessed": "not guessed"}
+    outcome = lab()
+    assert outcome.dataset is not None
+    assert numbers(sweep(outcome.dataset, {}))["kept"] == outcome.dataset.manifest["counts"]["kept"]
+
+
+def test_a_looser_rule_over_what_was_settled_early_needs_no_sample(lab: Lab) -> None:
+    outcome = lab(settle="early")
+    assert outcome.dataset is not None
+    result = sweep(outcome.dataset, {"learnable": "passes >= 1"})
+    assert (result.undecided, result.appeared) == (0, 1)
+    assert sweep(outcome.dataset, {"learnable": "passes between 1 and 2"}).undecided == 2  # P P F: 2 or 3 of 4

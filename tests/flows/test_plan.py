@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from fake_server import FakeServer
 from lab import Lab, decided, sums
 
+from curation.budget import Budget
 from curation.progress import Progress
 from flows.cli import main
 from flows.curate import curate
@@ -64,22 +65,51 @@ def test_a_pilot_samples_some_problems_and_says_what_the_others_take(planned: La
     data = plan(load(str(planned.write())), str(planned.workspace), pilot=10, progress=QUIET)
     sampled = entry(data, "pass_rate")
     pilot = sampled["pilot"]
-    assert pilot["problems"] == 10  # type: ignore[index]
+    assert (pilot["problems"], pilot["dropped"], pilot["others"]) == (10, 0, 30)  # type: ignore[index]
     drawn = sum(fake_server.asked.values())
     low, middle, high = pilot["samples"]  # type: ignore[index]
-    assert middle == 4 * drawn  # forty problems, ten of them sampled
+    assert middle == 3 * drawn  # thirty others
     assert low < middle < high
     assert len({row["problem_id"] for row in planned.stored("rollouts")}) == 10
     run = planned()
-    total = sum(fake_server.asked.values())
-    assert run.drawn["pass_rate"]["drawn"] == total - drawn  # the pilot's samples are kept
-    assert low <= total <= high
-    tokens = sum(row["tokens"] for row in planned.stored("rollouts"))
-    assert pilot["tokens"][0] <= tokens <= pilot["tokens"][2]  # type: ignore[index]
+    rest = sum(fake_server.asked.values()) - drawn
+    assert run.drawn["pass_rate"]["drawn"] == rest  # the pilot's samples are kept
+    assert low <= rest <= high
     assert pilot["usd"][1] == pytest.approx(  # type: ignore[index]
-        (10 * pilot["tokens"][1] + pilot["prompt_tokens"][1]) / 1e6,
-        abs=0.01,  # type: ignore[index]
+        (10 * pilot["tokens"][1] + pilot["prompt_tokens"][1]) / 1e6,  # type: ignore[index]
+        abs=0.01,
     )
+
+
+def test_what_a_pilot_says_of_the_rest_counts_only_what_is_missing(planned: Lab, fake_server: FakeServer) -> None:
+    """Part of the work is done: a budget stopped a run."""
+    loaded = load(str(planned.write()))
+    curate(loaded, str(planned.workspace), budget=Budget.parse("1200tok"), progress=QUIET)
+    sampled = entry(plan(loaded, str(planned.workspace), pilot=8, progress=QUIET), "pass_rate")
+    done = sum(fake_server.asked.values())
+    planned()
+    rest = sum(fake_server.asked.values()) - done
+    low, _, high = sampled["pilot"]["samples"]  # type: ignore[index]
+    assert low <= rest <= high <= sampled["samples_at_most"]  # type: ignore[operator]
+
+
+def test_problems_that_an_earlier_annotator_may_drop_are_counted_as_often_as_the_pilots_come(
+    planned: Lab, fake_server: FakeServer
+) -> None:
+    planned.recipe["annotate"] = {
+        "guess": {"model": "policy", "n": 1, "prompt": {"template": "{prompt} At once:"}},
+        "full": {"is": "pass_rate", "model": "policy", "n": 4, "max_tokens": 64, "settle": "never"},
+    }
+    planned.recipe["keep"] = {"not_guessed": "not guessed"}  # one in five sums has no right first answer
+    data = plan(load(str(planned.write())), str(planned.workspace), pilot=20, progress=QUIET)
+    pilot = entry(data, "full")["pilot"]
+    assert pilot["problems"] + pilot["dropped"] == 20  # type: ignore[index]
+    assert pilot["others"] == 20  # type: ignore[index]
+    run = planned()
+    low, middle, high = pilot["samples"]  # type: ignore[index]
+    assert middle == 4 * pilot["problems"]  # type: ignore[index]
+    assert low <= run.drawn["full"]["drawn"] <= high
+    assert low < high
 
 
 def test_a_pilot_changes_no_decision(planned: Lab, fake_server: FakeServer) -> None:
@@ -110,7 +140,7 @@ def test_the_command_prints_it_all(planned: Lab) -> None:
     arguments = ["plan", str(planned.write()), "--workspace", str(planned.workspace), "--quiet"]
     told = CliRunner().invoke(main, [*arguments, "--pilot", "10"], catch_exceptions=False)
     assert told.exit_code == 0
-    assert "pass_rate: by 10 problems of the pilot, the 40 take (90 % interval)" in told.output
+    assert "pass_rate: by the pilot's 10 problems, the other 30 take (90 % interval)" in told.output
     assert "has no `price`" in told.output
     assert "│ What is 0 + 0?" in told.output
     data = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output)
