@@ -43,9 +43,9 @@ class Member:
         self.scopes: dict[asyncio.Timeout, float] = {}
         """What ends its requests in flight, and when each was sent; the oldest first."""
         self.sampled = 0.0
-        """When it last gave a sample, or failed at one."""
-        self.doubted = False
-        """Whether it was set aside for giving no samples, and has given none since."""
+        """When it last gave a sample."""
+        self.doubted, self.doubts = False, 0
+        """Whether it was set aside for giving no samples, and has given none since; and how often it was."""
         self.rested = self.longest_rest = 0.0
         """Since its last sample: seconds that it asked to be left alone, and the most of them at a time."""
         self.told_at = TOLD_WAIT
@@ -74,6 +74,12 @@ class Member:
         if self.aside or self.rests_until > time.monotonic():
             return self.away_since
         return self.unanswered_since
+
+    @property
+    def only_rests(self) -> float:
+        """Seconds of rest that it got since its last sample; none unless it rests now and has nothing in flight."""
+        left = self.rests_until - time.monotonic()
+        return self.rested - left if left > 0 and not self.scopes else 0.0
 
     @property
     def silent_since(self) -> float | None:
@@ -189,7 +195,7 @@ class Fleet:
 
     def failed(self, member: Member, name: str, said: str) -> None:
         """The server failed at the request `name`."""
-        member.heard = member.sampled = time.monotonic()
+        member.heard = time.monotonic()
         member.unanswered_since = None
         member.failed_at.add(name)
         if len(member.failed_at) >= FAILURES_IN_A_ROW and self.others(member):
@@ -227,7 +233,7 @@ class Fleet:
         seconds = max(seconds, FIRST_WAIT)
         if seconds > TOLD_WAIT and member.rests_until <= now:
             self.say(f"{member.server.url} asks for a pause of {seconds:.0f} s ({said})")
-        elif member.rested >= member.told_at:
+        elif member.rested >= member.told_at and member.rests_until <= now:
             self.say(f"{member.server.url} asked for pauses of {member.rested:.0f} s and gave no sample since ({said})")
             member.told_at = member.rested + TOLD_AGAIN
         member.rested += now + seconds - max(now, member.rests_until)
@@ -248,6 +254,7 @@ class Fleet:
         if not member.doubted:
             self.say(f"{member.server.url}: {said}; its requests go to other servers")
         member.doubted, member.limit, member.successes = True, 1, 0
+        member.doubts += 1
         self.away(member, said)
         self.give_up_requests(member)
 

@@ -12,8 +12,9 @@ So it counts as hanging only when
   sample so far took on any server; and
 - another server, itself in no doubt, has given a sample in that time, or stands idle and could take the work.
 
-Its requests go elsewhere, and once it answers a probe it gets one at a time until it gives a sample. A server that is alone
-is never judged so: its requests end after `asking.REQUEST_SECONDS`.
+Its requests go elsewhere, and once it answers a probe it gets one at a time until it gives a sample. Each time doubles the
+seconds that it gets the next time, so that a sample that just takes long comes in the end. A server that is alone is never
+judged so: its requests end after `asking.REQUEST_SECONDS`.
 
 A server that asks for pauses gets them. It counts as lost when, without a sample, those came to the longest that it asked
 for at a time, plus an hour or ten times the patience, whichever is more: a quota by the hour (`Retry-After: 3600`) is waited
@@ -99,10 +100,11 @@ class Watch:
     def _gives_nothing(self, member: Member, now: float) -> bool:
         """Whether it hangs although it may answer probes."""
         since = member.silent_since
-        if since is None or now - since < max(self._patience, SILENCE * self._fleet.longest_reply):
+        granted = max(self._patience * 2.0**member.doubts, SILENCE * self._fleet.longest_reply)
+        if since is None or now - since < granted:
             return False
         return any(
-            other.usable and not other.doubted and other.unanswered_since is None
+            other.usable and not other.doubted and not other.failed_at and other.unanswered_since is None
             for other in self._fleet.members
             if other is not member and (other.sampled >= since or not other.scopes)
         )
@@ -155,9 +157,9 @@ class Watch:
                 "start the server again and rerun to go on",
             )
         else:
-            rested = min(member.rested for member in resting)
+            rested = min(member.only_rests for member in resting)
             what, todo = (
-                f"given a sample in {rested:.0f} s of pauses that it asked for",
+                f"given a sample in {rested:.0f} s of pauses asked for",
                 "rerun to go on when it has room",
             )
         troubles = "; ".join(dict.fromkeys(member.trouble for member in self._fleet.members))
@@ -168,7 +170,7 @@ class Watch:
     def _only_rests(self, member: Member) -> bool:
         """Whether pauses are all that it gives, and it has been granted enough of them."""
         granted = max(RESTS_PATIENCE * self._patience, RESTS_SECONDS) + member.longest_rest
-        return member.rested > granted and not member.scopes
+        return member.only_rests > granted
 
 
 async def _in_thread(action: Callable[[], None]) -> None:

@@ -10,8 +10,13 @@ COPIES, AGREE = 0.5, 0.9
 """Shares of samples that are warned of: equal to another one, above; of one mind with the verifier, below."""
 
 
-def warnings(gathered: Gathered, equal: float, check: int | None, told: Mapping[str, Any]) -> list[str]:
-    """What may be wrong with samples that were imported. equal: the share of copies."""
+def warnings(
+    gathered: Gathered, equal: float, elsewhere: float, check: int | None, told: Mapping[str, Any]
+) -> list[str]:
+    """What may be wrong with samples that were imported.
+
+    equal: the share of copies among them. elsewhere: of those that the workspace has from elsewhere too.
+    """
     found = []
     if any(rollouts.sampling.temperature == 0 for rollouts in gathered.groups):
         found.append("temperature is 0: samples of a problem are one answer drawn again, and no pass rate")
@@ -19,6 +24,12 @@ def warnings(gathered: Gathered, equal: float, check: int | None, told: Mapping[
         found.append(
             f"{equal:.0%} of the samples are equal to another of their problem: copies count as draws, and the pass rate "
             "is that of fewer than it says"
+        )
+    if elsewhere > COPIES:
+        found.append(
+            f"{elsewhere:.0%} of the samples are word for word ones of their problem that the workspace has from another "
+            "file or a run, and count twice. A file that is imported again has to be the one it was, or that with rows "
+            "appended: not edited, split or converted"
         )
     if len(gathered.steps) > 1:
         shown = sorted(gathered.steps, key=lambda text: (len(text), text))

@@ -15,7 +15,7 @@ from curation.annotate import Annotator, Work
 from curation.duck import arrow, parquet
 from curation.imports.files import File, ImportRefused, files_of
 from curation.imports.gathering import Gathered, Gatherer
-from curation.imports.imported import commit, copies
+from curation.imports.imported import commit, copies, elsewhere
 from curation.imports.layouts import LAYOUTS
 from curation.imports.matching import Problems
 from curation.imports.sample import COLUMNS, SETTINGS, canonical
@@ -82,7 +82,8 @@ def import_rollouts(
         told = _counts(con, files, gathered, counts, had)
         told["sets"] = [_set(work, sampled, gathered, number, counts[number]) for number in range(len(gathered.groups))]
         told["agreement"] = _agreement(con, gathered, CHECKED if check is None else check)
-        told["warnings"] = store.warnings + warnings(gathered, copies(con, gathered), check, told)
+        shares = copies(con, gathered), elsewhere(store, con, gathered)
+        told["warnings"] = store.warnings + warnings(gathered, *shares, check, told)
     return told
 
 

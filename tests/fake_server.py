@@ -63,8 +63,12 @@ class FakeServer:
         """Every request gets 500."""
         self.hangs = False
         """No request is answered as long as this is so, not even for the list of models."""
+        self.trickles = False
+        """Answers begin, and then go on with a byte now and then; the list of models is given as ever."""
         self.limited = 0
         """So many requests get 429, then it has time again."""
+        self.limit_status = 429
+        """What it is instead of 429."""
         self.limit_headers: dict[str, str] = {}
         """What goes with a 429, such as Retry-After."""
         self.limit_body = "slow down"
@@ -138,10 +142,20 @@ class FakeServer:
             return web.json_response({"error": "busy"}, status=503)
         if request.method == "POST" and self.limited > 0:
             self.limited -= 1
-            return web.json_response({"error": self.limit_body}, status=429, headers=self.limit_headers)
+            return web.json_response({"error": self.limit_body}, status=self.limit_status, headers=self.limit_headers)
+        if request.method == "POST" and self.trickles:
+            return await self._trickle(request)
         if request.method == "POST" and self.broken:
             return web.json_response({"error": "broken"}, status=500)
         reply: web.StreamResponse = await handler(request)
+        return reply
+
+    async def _trickle(self, request: web.Request) -> web.StreamResponse:
+        reply = web.StreamResponse()
+        await reply.prepare(request)
+        while self.trickles:
+            await reply.write(b" ")
+            await asyncio.sleep(0.01)
         return reply
 
     async def _health(self, _: web.Request) -> web.Response:

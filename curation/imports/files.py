@@ -74,19 +74,12 @@ class File:
         """
         source = Source(parquet=[self.path]) if self.kind == "parquet" else Source(jsonl=[self.path])
         con, query, named = connect(), None, self._names()
-
-        def computed(batch: pa.Table) -> pa.Table:
-            if query is None:
-                return batch
-            con.register("batch", batch)
-            return arrow(con, query)
-
         try:
             for table, unreadable in source.tables(BATCH_ROWS):
                 if columns or where is not None:
                     query = query or self._query(table.schema, columns, where)
                 names = named(table)
-                rows, failed = _read(table, computed)
+                rows, failed = _computed(con, query, table)
                 yield [row | {NAME: names[row[ROW]]} for row in rows], [*unreadable, *failed]
         except SourceError as error:
             raise ImportRefused(str(error)) from error
@@ -173,15 +166,18 @@ def _numbered(path: str) -> list[tuple[int, str]]:
     return [(int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts)]
 
 
-def _read(batch: pa.Table, computed: Callable[[pa.Table], pa.Table]) -> tuple[list[Row], list[dict[str, Any]]]:
-    """The rows computed from a batch. Those that fail are found by halving, and given back with the reason."""
+def _computed(
+    con: duckdb.DuckDBPyConnection, query: str | None, batch: pa.Table
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The query over a batch. Rows on which it fails are found by halving, and given back with the reason."""
     try:
-        return computed(batch).to_pylist(), []
+        con.register("batch", batch)
+        return (batch if query is None else arrow(con, query)).to_pylist(), []
     except (duckdb.Error, *UNREADABLE) as error:
         if batch.num_rows == 1:
             what = "SQL failed" if isinstance(error, duckdb.Error) else "has a value that cannot be read"
             return [], [{"row": batch[ROW][0].as_py(), "reason": f"{what}: {str(error).split(chr(10))[0]}"}]
     half = batch.num_rows // 2
-    left, left_failed = _read(batch.slice(0, half), computed)
-    right, right_failed = _read(batch.slice(half), computed)
+    left, left_failed = _computed(con, query, batch.slice(0, half))
+    right, right_failed = _computed(con, query, batch.slice(half))
     return left + right, left_failed + right_failed

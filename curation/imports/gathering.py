@@ -38,7 +38,7 @@ STAGED = pa.schema(
 model said (NULL where that is too short to tell copies from draws), and its row."""
 TELLING_TOKENS, TELLING_CHARACTERS = 16, 64
 FULL = 0.9
-"""The share of max_tokens from which on a sample can have been cut off by it; not 1: tokens may have been counted anew."""
+"""The share of max_tokens from which on a sample can have been cut off by it. Not 1: tokens may have been recounted."""
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Gatherer:
         return out
 
     def _layout(self, file: File, first: Row) -> str:
-        names = [name for name in first if name != ROW]
+        names = [name for name in first if name not in (ROW, NAME)]
         name = self.layout or ("plain" if "completion" in self.columns else recognised(names, first))
         if name is None:
             raise ImportRefused(

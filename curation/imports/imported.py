@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.duck import arrow, parquet
-from curation.imports.gathering import Gathered
+from curation.imports.gathering import TELLING_CHARACTERS, Gathered
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, Rollouts
 from curation.store import Store
@@ -107,3 +107,24 @@ def copies(con: duckdb.DuckDBPyConnection, gathered: Gathered) -> float:
             group by problem_id, "group", content)"""
     ).fetchall()[0]
     return int(equal) / int(samples) if samples else 0.0
+
+
+def elsewhere(store: Store, con: duckdb.DuckDBPyConnection, gathered: Gathered) -> float:
+    """The share of samples whose text the workspace has of their problem from elsewhere too, of those long enough to tell.
+
+    A file that was edited, split or converted since it was imported is one whose rows have other names.
+    """
+    equal = samples = 0
+    everything = parquet([str(gathered.path)])
+    for number, rollouts in enumerate(gathered.groups):
+        found = con.execute(
+            f"""with long as (
+                select distinct rollout, problem_id, hash(text) as said from {everything}
+                where "group" = {number} and length(text) >= {TELLING_CHARACTERS}),
+            others as (
+                select problem_id, hash(text) as said from {store.scan(rollouts.folder, ROLLOUTS)}
+                anti join {everything} as staged using (rollout) where length(text) >= {TELLING_CHARACTERS})
+            select (select count(*) from long semi join others using (problem_id, said)), (select count(*) from long)"""
+        ).fetchall()[0]
+        equal, samples = equal + int(found[0]), samples + int(found[1])
+    return equal / samples if samples else 0.0

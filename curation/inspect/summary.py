@@ -144,7 +144,7 @@ def show_funnel(
 
 def show_histogram(console: Console, key: str, bins: list[dict[str, Any]]) -> None:
     table = Table(
-        "passes",
+        "passes" if any("/" in b["passes"] for b in bins) else "pass rate",
         "problems",
         "",
         "kept",

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from curation import problem
 from curation.duck import arrow
 from curation.imports.files import ImportRefused, files_of
-from curation.imports.gathering import Gathered, Gatherer
-from curation.imports.imported import commit, copies
+from curation.imports.gathering import Gathered, Gatherer, _tables
+from curation.imports.imported import commit, copies, elsewhere
 from curation.imports.layouts import LAYOUTS
 from curation.imports.matching import Problems
 from curation.imports.sample import COLUMNS, Asked, Bad, sample
@@ -77,7 +77,7 @@ class Desk:
         with Progress(quiet=True).step("import") as step, self.store.connect() as con:
             out = Gatherer(self.store, problems, MODEL, stated, **how).gather(files_of(files), self.folder, step)
             self.counts, self.had = commit(self.store, con, out, step, commit_bytes)
-            self.copies = copies(con, out)
+            self.copies, self.elsewhere = copies(con, out), elsewhere(self.store, con, out)
         return out
 
     def rows(self, *names: str, sampling: Sampling | None = None, prompt: Prompt = PLAIN) -> list[tuple[Any, ...]]:
@@ -218,7 +218,7 @@ def test_vllm_request_outputs(desk: Desk) -> None:
 
 
 def test_plain_columns_conversations_and_lists(desk: Desk) -> None:
-    turns = [{"from": "human", "value": ADD}, {"from": "gpt", "value": "seven"}]
+    turns = [{"from": "human", "value": ADD}, {"from": "gpt", "value": "seven", "reasoning_content": "3, 4"}]
     listed = {"question": ADD, "responses": ["a", "b"], "tokens": [1, 2], "thinking": ["x", "y"]}
     desk.take(
         desk.jsonl(
@@ -229,7 +229,7 @@ def test_plain_columns_conversations_and_lists(desk: Desk) -> None:
     )
     assert desk.rows("text", "tokens", "reasoning", "dtype") == [
         ("7", 1, "hm", "bf16"),
-        ("seven", None, None, None),
+        ("seven", None, "3, 4", None),
         ("a", 1, "x", None),
         ("b", 2, "y", None),
     ]
@@ -256,7 +256,7 @@ def test_columns_in_sql_reach_nothing_but_the_row(desk: Desk, sql: str) -> None:
 
 
 def test_a_file_of_no_known_layout_names_its_columns(desk: Desk) -> None:
-    with pytest.raises(ImportRefused, match=r"odd.jsonl: no layout .* columns said, who.*--column completion="):
+    with pytest.raises(ImportRefused, match=r"odd.jsonl: no layout .* columns said, who\. Say.*--column completion="):
         desk.take(desk.jsonl("odd.jsonl", {"said": "7", "who": "me"}))
 
 
@@ -330,6 +330,24 @@ def test_problem_ids_come_before_prompts_and_blanks_do_not_matter(desk: Desk) ->
     assert desk.rows("problem_id", "text") == [(ONE, "7"), (TWO, "12")]
 
 
+def test_an_id_and_a_prompt_of_two_problems_are_no_sample(desk: Desk) -> None:
+    odd = {"problem_id": TWO, "prompt": "What is nine?", "completion": "b"}
+    rows = [{"problem_id": TWO, "prompt": ADD, "completion": "a"}, odd, *sums("7", prompt=TIMES, problem_id=TWO)]
+    out = desk.take(desk.jsonl("one.jsonl", *rows))
+    assert desk.rows("problem_id", "text") == [(TWO, "b"), (TWO, "7")]
+    assert dict(out.rejected) == {"problem_id and prompt are of two problems": 1}
+    assert (out.prompt_unknown, out.first_prompt_unknown) == (1, f"one.jsonl row 1: 'What is nine?' for {TWO}")
+
+
+def test_an_id_says_which_of_several_problems_of_one_prompt(desk: Desk) -> None:
+    pool = [*POOL, *asked("x", ADD, source="t")]
+    second = pool[3]["id"]
+    rows = [*sums("7", problem_id=second), *sums("8", problem_id=TWO), *sums("9", problem_id=ONE)]
+    out = desk.take(desk.jsonl("one.jsonl", *rows), pool=pool)
+    assert sorted(desk.rows("problem_id", "text")) == sorted([(second, "7"), (ONE, "9")])
+    assert (out.rejected.total(), out.ambiguous) == (1, 0)
+
+
 def test_an_ambiguous_prompt_goes_to_the_first_in_source_order_and_is_counted(desk: Desk) -> None:
     pool = [*POOL, *asked("x", ADD, source="t")]
     out = desk.take(desk.jsonl("one.jsonl", *sums("7"), *sums("12", prompt=TIMES)), pool=pool)
@@ -379,6 +397,59 @@ def test_bad_rows_are_counted_by_reason_with_the_first(desk: Desk) -> None:
     assert (out.samples, out.staged) == (14, 7)
 
 
+def test_a_value_that_no_type_holds_costs_its_row(desk: Desk) -> None:
+    bad = [
+        {"token_ids": [10**400]},
+        {"sampling_params": {"temperature": 10**400}},
+        {"completion": '[{"role": "assistant", "content": "x", "reasoning_content": {"a": 1}}]'},
+        {"token_ids": [1, None, 3]},
+        {"drawn_at": "9999-12-31T23:59:59-23:00"},
+    ]
+    out = desk.take(desk.jsonl("one.jsonl", *[sums("9")[0] | row for row in bad], *sums(*"123456")))
+    assert [(kind, out.first_rejected[kind].split(":")[0]) for kind in out.rejected] == [
+        ("token_ids is no number", "one.jsonl row 0"),
+        ("temperature is no number", "one.jsonl row 1"),
+        ("reasoning_content is no text", "one.jsonl row 2"),
+        ("token_ids holds what is no number", "one.jsonl row 3"),
+        ("drawn_at is no time", "one.jsonl row 4"),
+    ]
+    assert [text for (text,) in desk.rows("text")] == [*"123456"]
+
+
+def test_a_parquet_value_that_python_cannot_hold_costs_its_row(desk: Desk) -> None:
+    created = pa.array([0, -(10**17), 0], pa.timestamp("us"))
+    table = pa.table({"prompt": [ADD] * 3, "completion": ["1", "2", "3"], "created": created})
+    pq.write_table(table, desk.folder / "one.parquet")
+    for how in ({}, {"where": "completion <> 'x'"}):
+        out = desk.take(str(desk.folder / "one.parquet"), **how)
+        assert dict(out.rejected) == {"has a value that cannot be read": 1}
+        assert out.first_rejected["has a value that cannot be read"].startswith("one.parquet row 1: ")
+    assert desk.rows("text") == [("1",), ("3",)]
+
+
+def test_half_a_character_becomes_a_question_mark_and_bytes_are_no_text(desk: Desk) -> None:
+    half = chr(0xD800)
+    thought = json.dumps([{"role": "assistant", "content": f"b{half}", "reasoning_content": half}])
+    rows = [
+        {"prompt": ADD, "completions": json.dumps([f"a{half}"])},
+        {"prompt": ADD, "completion": thought},
+        {"prompt": ADD, "completions": '["c"]', "finish_reasons": json.dumps([half])},
+    ]
+    out = desk.take(desk.jsonl("one.jsonl", *rows))
+    assert desk.rows("text", "reasoning") == [("a?", None), ("b?", "?")]
+    assert [*out.first_rejected.values()] == ["one.jsonl row 2: finish_reason is neither stop nor length: ?"]
+    with pytest.raises(ImportRefused, match="completion is no text"):
+        desk.take(desk.parquet("bytes.parquet", {"prompt": ADD, "completion": b"7"}))
+
+
+def test_what_arrow_cannot_hold_is_its_rows_rejection(desk: Desk) -> None:
+    out = Gathered(desk.folder / "x", samples=3)
+    rows = [(f"x row {k}", {"rollout": str(k), "tokens": tokens}) for k, tokens in enumerate((1, 2**70, 3))]
+    names = [name for table in _tables(rows, out) for name in table["rollout"].to_pylist()]
+    assert (names, out.samples, out.rejected.total()) == (["0", "2"], 3, 1)
+    assert out.first_rejected["has a value that cannot be used"].startswith("x row 1: ")
+
+
 def test_over_half_bad_is_refused_and_nothing_imported(desk: Desk) -> None:
     with pytest.raises(ImportRefused, match=r"2 of 3 samples cannot be used(.|\n)*2 x one.jsonl row 1: no completion"):
         desk.take(desk.jsonl("one.jsonl", *sums("7"), *sums(None, None)))  # type: ignore[arg-type]
@@ -395,7 +466,54 @@ def test_without_a_finish_reason_the_length_says_how_a_sample_ended(desk: Desk) 
     assert out.ended_unknown == 1
 
 
+def test_a_sample_cut_off_well_below_its_max_tokens_is_counted(desk: Desk) -> None:
+    rows = [sums(str(tokens), tokens=tokens, finish_reason="length")[0] for tokens in (57, 58, 64)]
+    out = desk.take(desk.jsonl("one.jsonl", *rows))
+    assert (out.cut_short, out.first_cut_short) == (1, "one.jsonl row 0: 57 tokens of 64")
+
+
 # ---- filing
+
+
+def test_a_file_that_has_grown_gives_only_its_new_rows(desk: Desk) -> None:
+    rows = sums("7", "7", "8", *(str(k) for k in range(100)))
+    for number, end in enumerate((1, 2, 4, 80, 103)):
+        path = desk.jsonl(f"{number}.jsonl" + (".gz" if end == 80 else ""), *rows[:end])
+        desk.take(path)
+        assert (desk.counts, desk.had[path]) == ([end - (0, 1, 2, 4, 80)[number]], (0, 1, 2, 4, 80)[number])
+    more = [row | {"seed": 3} for row in sums("z")]  # a column that no row had before
+    desk.take(desk.jsonl("grown.jsonl", *rows, *more))
+    assert desk.counts == [1]
+    assert [text for (text,) in desk.rows("text")] == [*(row["completion"] for row in rows), "z"]
+
+
+def test_equal_rows_of_two_files_are_samples_from_where_the_files_differ(desk: Desk) -> None:
+    desk.take(
+        desk.jsonl("seed-0.jsonl", *sums("7", "8", "7", "7")), desk.jsonl("seed-1.jsonl", *sums("7", "9", "7", "7"))
+    )
+    assert desk.rows("text") == [("7",), ("8",), ("7",), ("7",), ("9",), ("7",), ("7",)]
+
+
+def test_a_row_rewritten_behind_the_head_is_a_sample_and_no_other(desk: Desk) -> None:
+    rows = sums(*(str(k) for k in range(100)))
+    desk.take(desk.jsonl("one.jsonl", *rows))
+    desk.take(desk.jsonl("one.jsonl", *rows[:70], *sums("new"), *rows[71:]))
+    assert desk.counts == [1]
+
+
+def test_rows_are_known_however_their_columns_are_read(desk: Desk) -> None:
+    path = desk.jsonl("one.jsonl", *sums("7", "8"))
+    desk.take(path)
+    desk.take(path, columns={"completion": "completion || '!'"}, where="completion <> '9'")
+    assert (desk.counts, desk.had) == ([0], {path: 2})
+
+
+def test_a_file_that_was_edited_is_told_by_its_texts(desk: Desk) -> None:
+    rows = sums(*(f"{k} is what it comes to, {'and so on ' * 8}" for k in range(3)))
+    desk.take(desk.jsonl("one.jsonl", *rows))
+    assert desk.elsewhere == 0
+    desk.take(desk.jsonl("one.jsonl", *sums("first"), *rows))
+    assert (desk.counts, desk.elsewhere) == ([4], 1)
 
 
 def test_importing_again_adds_nothing_and_neither_does_a_copy_of_the_file(desk: Desk) -> None:
@@ -460,7 +578,10 @@ def test_copies_are_told_from_draws(desk: Desk) -> None:
 # ---- hostile files
 
 _leaf = (
-    st.none() | st.booleans() | st.floats() | st.sampled_from(["", "7", "[1]", "[{", "nan", '[{"role":"assistant"}]'])
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.sampled_from(["", "7", "[1]", "[{", "nan", '[{"role":"assistant"}]', '["\\ud800"]', 10**400])
 )
 _key = st.sampled_from(["role", "content", "text", "message", "choices", "body", "token_ids", "usage", "temperature"])
 _json = st.recursive(_leaf, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_key, inner), max_leaves=8)
@@ -480,7 +601,7 @@ def test_whatever_a_row_holds_it_is_a_sample_or_bad(row: dict[str, Any], layout:
     with contextlib.suppress(Bad):
         for found in LAYOUTS[layout].spread(row):
             if not isinstance(found, Bad):
-                sample(found, LAYOUTS[layout].kind)
+                sample(found, LAYOUTS[layout].kind).text.encode()
 
 
 def test_an_object_store_takes_them_too(workspace: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A model's settings and mistakes in them, its identity, and servers that are given by URL."""
 
 import json
+import math
 import shutil
 import sys
 import threading
@@ -9,11 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from lab import Lab
 from pydantic import ValidationError
 
 import curation.reach
 from curation.engine import Serve, vllm_command, vllm_environment
 from curation.model import Model, ModelError, ServerError, api_key, check, identity, serve
+from flows.recipe import RecipeError, load
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -172,6 +175,42 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ModelError, match="api_key_env") as caught:
         check(Model(model="m", url="http://me:secret@host/v1"))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "dumped"),
+    [(None, None), ("http://a/v1", "http://a/v1"), (["http://a/v1"], "http://a/v1"), (["http://a", "http://b"],) * 2],
+)
+def test_one_server_is_written_as_a_string_and_several_as_a_list(url: object, dumped: object) -> None:
+    given = Model.model_validate({"model": "m", "url": url})
+    assert given.url is None or isinstance(given.url, tuple)
+    assert given.model_dump(mode="json")["url"] == dumped
+    assert ("url" in given.model_dump(exclude_defaults=True)) == (url is not None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("url", "5", "models.policy.url: input should be a valid tuple; given 5"),
+        ("url", "[http://a/v1, 3]", "models.policy.url.1: input should be a valid string; given 3"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_line_with_its_key(key: str, value: str, said: str, tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"model": "m", "url": "http://a/v1"})
+    with pytest.raises(RecipeError) as caught:
+        load(str(lab.write()), {f"models.policy.{key}": value})
+    (line,) = str(caught.value).splitlines()
+    assert f": {said}" in line
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+@pytest.mark.parametrize("key", ["price.gpu_hour", "price.completion_mtok", "serve.start_timeout", "concurrency"])
+def test_numbers_are_finite(key: str, number: float) -> None:
+    outer, _, inner = key.partition(".")
+    with pytest.raises(
+        ValidationError, match=rf"^1 validation error for Model\n{key}\n  Input should be a finite number"
+    ):
+        Model.model_validate({"model": "m", outer: {inner: number} if inner else number})
 
 
 @pytest.mark.parametrize("field", ["api_key", "api_key_env"])

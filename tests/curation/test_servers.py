@@ -13,11 +13,14 @@ from asking import RAW, SAMPLING, asking, be_quick, first_error, free_port, proc
 from fake_server import NAME, FakeServer
 
 import curation.model
-from curation import client, watching
+from curation import client, fleet, watching
+from curation.annotate import Work
 from curation.client import Client, Completion, Refused, SamplingError
 from curation.fleet import Fleet
-from curation.model import Model, ModelError, RunningServer, serve
+from curation.model import Model, ModelError, RunningServer, ServerError, serve
+from curation.progress import Progress
 from curation.replies import retry_after
+from curation.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +203,67 @@ def test_the_only_server_may_hang_for_a_while_and_its_answers_are_taken(monkeypa
     assert len(asking(running(f"http://127.0.0.1:{port}/v1"), stop_and_continue)) == 8
 
 
+@pytest.mark.parametrize("trouble", ["delay", "trickles"])
+def test_what_a_server_had_that_answers_probes_but_gives_no_sample_goes_elsewhere_and_it_is_taken_back(
+    trouble: str, fake_server: FakeServer, other: FakeServer
+) -> None:
+    setattr(fake_server, trouble, 60)
+    said: list[str] = []
+
+    async def wedge(asked: Client) -> list[Completion]:
+        done = await samples(20)(asked)
+        assert not fake_server.order
+        fake_server.forget()
+        setattr(fake_server, trouble, 0)
+        other.delay = 0.02
+        for first in range(20, 4000, 8):
+            done += await samples(8, first=first)(asked)
+            if fake_server.order:
+                break
+        return done
+
+    done = asking(running(fake_server, other), wedge, patience=0.2, say=said.append)
+    assert len(done) == len({**fake_server.asked, **other.asked})
+    assert fake_server.order
+    (line,) = said
+    assert line == f"{fake_server.url}: no sample for 0 s; its requests go to other servers"
+
+
+def test_a_server_in_doubt_gets_one_request_at_a_time_until_it_gives_a_sample(
+    fake_server: FakeServer, other: FakeServer
+) -> None:
+    fake_server.delay, other.delay = 60, 0.02
+
+    async def doubted(asked: Client) -> list[Completion]:
+        done, first = await samples(8)(asked), 8
+        assert fake_server.given_up == 4
+        fake_server.most_in_flight = 0
+        while fake_server.given_up == 4:
+            done += await samples(8, first=first)(asked)
+            first += 8
+        assert len(done) == first
+        return done
+
+    asking(running(fake_server, other), doubted, patience=0.2)
+    assert fake_server.most_in_flight == 1
+
+
+def test_samples_that_take_longer_than_the_patience_are_no_silence(fake_server: FakeServer, other: FakeServer) -> None:
+    fake_server.delay, other.delay = 0.6, 0.45
+    assert len(asking(running(fake_server, other), samples(12), patience=0.3)) == 12
+    assert (fake_server.given_up, other.given_up) == (0, 0)
+    assert len(asking(running(fake_server), samples(4, first=16), patience=0.3)) == 4
+    assert fake_server.given_up == 0
+
+
+def test_a_sample_that_takes_longer_than_all_others_comes_in_the_end(
+    fake_server: FakeServer, other: FakeServer
+) -> None:
+    fake_server.delay = other.delay = 0.8
+    assert len(asking(running(fake_server, other), samples(1), concurrency=1, patience=0.3)) == 1
+    assert fake_server.given_up + other.given_up == 1
+
+
 @pytest.mark.parametrize("trouble", ["hangs", "down"])
 def test_when_no_server_is_left_the_run_ends_after_its_patience(
     trouble: str, fake_server: FakeServer, other: FakeServer
@@ -229,6 +293,38 @@ def test_without_a_time_a_pause_is_a_matter_of_patience(fake_server: FakeServer)
     with pytest.raises(ExceptionGroup) as errors:
         asking(running(fake_server), samples(4), patience=0.3)
     assert "has not answered for 0 s (last: 429" in str(first_error(errors))
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(429, "0.02"), (503, "0")])
+def test_pauses_without_end_are_said_and_end_the_run(
+    status: int, seconds: str, fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "RESTS_SECONDS", 0.6)
+    monkeypatch.setattr(watching, "RESTS_PATIENCE", 1)
+    monkeypatch.setattr(fleet, "TOLD_WAIT", 0.1)
+    monkeypatch.setattr(fleet, "TOLD_AGAIN", 0.4)
+    fake_server.limited, fake_server.limit_status = 1_000_000, status
+    fake_server.limit_headers = {"Retry-After": seconds}
+    said: list[str] = []
+    with pytest.raises(ExceptionGroup) as errors:
+        asking(running(fake_server), samples(4), patience=0.3, say=said.append)
+    error = first_error(errors)
+    assert isinstance(error, SamplingError)
+    assert str(error) == (
+        f'{fake_server.url} has not given a sample in 1 s of pauses asked for (last: {status}: {{"error": "slow down"}}). '
+        "What was drawn is kept; rerun to go on when it has room."
+    )
+    assert len(said) == 2
+    assert said[0] == (
+        f'{fake_server.url} asked for pauses of 0 s and gave no sample since ({status}: {{"error": "slow down"}})'
+    )
+
+
+def test_a_pause_is_granted_however_long_it_is(fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "RESTS_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "RESTS_PATIENCE", 1)
+    fake_server.limited, fake_server.limit_headers = 1, {"Retry-After": "0.6"}
+    assert len(asking(running(fake_server), samples(4), concurrency=1, patience=0.3)) == 4
 
 
 def test_meanwhile_the_others_work(fake_server: FakeServer, other: FakeServer) -> None:
@@ -331,6 +427,26 @@ def test_every_server_has_to_serve_the_name(fake_server: FakeServer, tmp_path: P
             serve(given, log=tmp_path),
         ):
             pass
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "said"),
+    [
+        ("{url}", ModelError, "models.judge: model: {url} does not serve 'another'; it serves fake"),
+        ("http://127.0.0.1:9/v1", ServerError, "models.judge: http://127.0.0.1:9/v1/models does not answer"),
+    ],
+)
+def test_a_run_says_which_of_its_models_it_is(
+    address: str, kind: type[Exception], said: str, fake_server: FakeServer, tmp_path: Path
+) -> None:
+    policy = Model(model=NAME, url=(fake_server.url,))
+    judge = Model(model="another", url=(address.format(url=fake_server.url),))
+    store = Store(str(tmp_path))
+    work = Work(store, store.connect(), None, Progress(quiet=True), models={"policy": policy, "judge": judge})
+    assert work.servers(policy)[0].reached
+    with work.exits, pytest.raises(kind) as caught:
+        work.servers(judge)
+    assert str(caught.value).startswith(said.format(url=fake_server.url))
 
 
 def test_a_server_that_does_not_answer_at_the_start_is_said_and_taken_in_later(

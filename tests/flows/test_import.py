@@ -148,6 +148,38 @@ def test_traps_are_warned_of(lab: Lab) -> None:
         assert trap in warnings
 
 
+def test_what_is_odd_in_rows_that_were_taken_is_warned_of(lab: Lab) -> None:
+    ids = {row["prompt"]: row["id"] for row in decided(lab()).values()}
+    good = {"prompt": "What is 3 + 4?", "completion": "7"}
+    rows = [
+        good | {"tokens": 10, "finish_reason": "length"},
+        good | {"problem_id": ids["What is 3 + 4?"], "prompt": "Three and four?"},
+        good | {"problem_id": ids["What is 2 + 2?"]},
+    ]
+    data = told(lab, write(lab, "odd.jsonl", rows), "--as", "policy", "--like", "pass_rate")
+    warnings = " ".join(data["warnings"])
+    assert "1 samples were cut off (finish_reason: length) well below their max_tokens" in warnings
+    assert "odd.jsonl row 0: 10 tokens of 64" in warnings
+    assert "1 samples have the id of a problem and a prompt that is no problem's" in warnings
+    (rejected,) = data["rejected"]
+    assert rejected["first"].startswith("odd.jsonl row 2: problem_id and prompt are of two problems")
+    assert (data["cut_short"], data["prompt_unknown"], data["imported"]) == (1, 1, 2)
+
+
+def test_a_grown_file_and_an_edited_one(lab: Lab) -> None:
+    rows = [{"prompt": "What is 3 + 4?", "completion": f"{k} it is, {'so it is, ' * 8}"} for k in range(5)]
+    like = ("--as", "policy", "--like", "pass_rate")
+    told(lab, write(lab, "grown.jsonl", rows[:4]), *like)
+    data = told(lab, write(lab, "grown.jsonl", rows), write(lab, "new.jsonl", rows[4:]), *like)
+    assert [file["already_there"] for file in data["files"]] == [4, 0]
+    assert data["imported"] == 2
+    data = told(lab, write(lab, "grown.jsonl", rows[1:]), *like)
+    assert "100% of the samples are word for word ones" in " ".join(data["warnings"])
+    shown = bring(lab, write(lab, "grown.jsonl", rows), write(lab, "new.jsonl", rows[4:]), *like).stdout
+    assert "  5 already there: " in shown
+    assert "  1 already there: " in shown
+
+
 def test_mistakes_in_the_command_name_what_is_known(lab: Lab) -> None:
     path = verl(lab)
     like = ("--like", "pass_rate")
@@ -163,6 +195,7 @@ def test_mistakes_in_the_command_name_what_is_known(lab: Lab) -> None:
         ((path, "--as", "policy", *like, "--where", "scroe > 0"), "did you mean score?"),
         ((path, "--as", "policy"), "--like pass_rate"),
         ((str(lab.folder / "none.jsonl"), "--as", "policy", *like), "no file"),
+        ((str(lab.folder), "--as", "policy", *like), f"is a folder; give the files in it: '{lab.folder}/*.jsonl'"),
     ]:
         assert named in wrong(lab, *arguments)
 
