@@ -34,8 +34,8 @@ STAGED = pa.schema(
     [("n", pa.int64()), ("file", pa.string()), ("group", pa.int32()), ("right", pa.bool_()), ("content", pa.binary(16))]
     + [(f.name, f.type) for f in ROLLOUTS if f.name != "sample_index"]
 )
-"""A sample to import: its number, its file, the set it belongs to, whether the file's score calls it right, a digest of what the
-model said (NULL where that is too short to tell copies from draws), and its row."""
+"""A sample to import: its number, its file, the set it belongs to, whether the file's score calls it right, a digest of
+what the model said (NULL where that is too short to tell copies from draws), and its row."""
 TELLING_TOKENS, TELLING_CHARACTERS = 16, 64
 FULL = 0.9
 """The share of max_tokens from which on a sample can have been cut off by it. Not 1: tokens may have been recounted."""

@@ -116,15 +116,16 @@ def elsewhere(store: Store, con: duckdb.DuckDBPyConnection, gathered: Gathered) 
     """
     equal = samples = 0
     everything = parquet([str(gathered.path)])
+    # The texts are hashed before anything is joined, and never held.
+    said = f"select rollout, problem_id, hash(text) as said, length(text) >= {TELLING_CHARACTERS} as telling from"
     for number, rollouts in enumerate(gathered.groups):
         found = con.execute(
-            f"""with long as (
-                select distinct rollout, problem_id, hash(text) as said from {everything}
-                where "group" = {number} and length(text) >= {TELLING_CHARACTERS}),
-            others as (
-                select problem_id, hash(text) as said from {store.scan(rollouts.folder, ROLLOUTS)}
-                anti join {everything} as staged using (rollout) where length(text) >= {TELLING_CHARACTERS})
-            select (select count(*) from long semi join others using (problem_id, said)), (select count(*) from long)"""
+            f"""with staged as materialized (
+                select distinct rollout, problem_id, said from ({said} {everything} where "group" = {number}) where telling),
+            stored as materialized (
+                select rollout, problem_id, said from ({said} {store.scan(rollouts.folder, ROLLOUTS)}) where telling),
+            others as (select problem_id, said from stored anti join staged using (rollout))
+            select (select count(*) from staged semi join others using (problem_id, said)), (select count(*) from staged)"""
         ).fetchall()[0]
         equal, samples = equal + int(found[0]), samples + int(found[1])
     return equal / samples if samples else 0.0

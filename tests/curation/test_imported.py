@@ -398,7 +398,7 @@ def test_bad_rows_are_counted_by_reason_with_the_first(desk: Desk) -> None:
 
 
 def test_a_value_that_no_type_holds_costs_its_row(desk: Desk) -> None:
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"token_ids": [10**400]},
         {"sampling_params": {"temperature": 10**400}},
         {"completion": '[{"role": "assistant", "content": "x", "reasoning_content": {"a": 1}}]'},
@@ -420,8 +420,8 @@ def test_a_parquet_value_that_python_cannot_hold_costs_its_row(desk: Desk) -> No
     created = pa.array([0, -(10**17), 0], pa.timestamp("us"))
     table = pa.table({"prompt": [ADD] * 3, "completion": ["1", "2", "3"], "created": created})
     pq.write_table(table, desk.folder / "one.parquet")
-    for how in ({}, {"where": "completion <> 'x'"}):
-        out = desk.take(str(desk.folder / "one.parquet"), **how)
+    for where in (None, "completion <> 'x'"):
+        out = desk.take(str(desk.folder / "one.parquet"), where=where)
         assert dict(out.rejected) == {"has a value that cannot be read": 1}
         assert out.first_rejected["has a value that cannot be read"].startswith("one.parquet row 1: ")
     assert desk.rows("text") == [("1",), ("3",)]

@@ -203,6 +203,13 @@ def test_the_only_server_may_hang_for_a_while_and_its_answers_are_taken(monkeypa
     assert len(asking(running(f"http://127.0.0.1:{port}/v1"), stop_and_continue)) == 8
 
 
+@pytest.fixture
+def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No probe is sent while requests are in flight: only what comes of these counts."""
+    monkeypatch.setattr(watching, "QUIET_SECONDS", 60)
+
+
+@pytest.mark.usefixtures("unprobed")
 @pytest.mark.parametrize("trouble", ["delay", "trickles"])
 def test_what_a_server_had_that_answers_probes_but_gives_no_sample_goes_elsewhere_and_it_is_taken_back(
     trouble: str, fake_server: FakeServer, other: FakeServer
@@ -229,6 +236,7 @@ def test_what_a_server_had_that_answers_probes_but_gives_no_sample_goes_elsewher
     assert line == f"{fake_server.url}: no sample for 0 s; its requests go to other servers"
 
 
+@pytest.mark.usefixtures("unprobed")
 def test_a_server_in_doubt_gets_one_request_at_a_time_until_it_gives_a_sample(
     fake_server: FakeServer, other: FakeServer
 ) -> None:
@@ -248,6 +256,7 @@ def test_a_server_in_doubt_gets_one_request_at_a_time_until_it_gives_a_sample(
     assert fake_server.most_in_flight == 1
 
 
+@pytest.mark.usefixtures("unprobed")
 def test_samples_that_take_longer_than_the_patience_are_no_silence(fake_server: FakeServer, other: FakeServer) -> None:
     fake_server.delay, other.delay = 0.6, 0.45
     assert len(asking(running(fake_server, other), samples(12), patience=0.3)) == 12
@@ -256,6 +265,7 @@ def test_samples_that_take_longer_than_the_patience_are_no_silence(fake_server: 
     assert fake_server.given_up == 0
 
 
+@pytest.mark.usefixtures("unprobed")
 def test_a_sample_that_takes_longer_than_all_others_comes_in_the_end(
     fake_server: FakeServer, other: FakeServer
 ) -> None:
