@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+ENOUGH = 4
+"""So many times as many samples as are in flight have to have ended for their mean to stand for these."""
 FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(s|m|min|h|d)|([kMGB]?)tok(?:ens)?|usd|\$)")
 
 
@@ -125,11 +127,12 @@ class Budget:
     def room(self, in_flight: int, price: Price | None, max_tokens: int) -> bool:
         """Whether another sample may be drawn while so many are on their way; when none is, whether anything is left.
 
-        Until a sample has ended, each may take max_tokens.
+        Those that end first are the short ones, so until many have ended each may take max_tokens.
         """
         if not in_flight:
             return self.spent < self.limit
-        each = self._spent / self._samples if self._samples else self._cost(price, max_tokens, 0)
+        many = self._samples >= ENOUGH * in_flight
+        each = self._spent / self._samples if many else self._cost(price, max_tokens, 0)
         return self.spent + each * (in_flight + 1) <= self.limit
 
     @property

@@ -40,6 +40,10 @@ class Guess(Sampled):
     )
     BESIDES: ClassVar[tuple[str, ...]] = ("guess_drawn",)
     UNIT: ClassVar[str] = "tries"
+    WHEN_CUT_OFF: ClassVar[str] = (
+        "`cuvee why` shows them: a model that reasons all the same needs `always_thinks`, or a `prompt` that stops it; "
+        "long answers need a larger max_tokens"
+    )
 
     n: int = Field(default=8, gt=0, le=1024)
     """Tries a problem, at most: the first hit ends them."""

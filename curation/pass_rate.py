@@ -85,6 +85,3 @@ class PassRate(Sampled):
         table = arrow(work.con, f"select id, {zeros}, {', '.join(RATES)} from wanted left join viewed using (id)")
         work.con.unregister("viewed")
         return table.cast(self.table_schema())
-
-    def tell(self, work: Work, name: str, table: pa.Table) -> None:
-        self.warn_of_cut_off(work, name, *(sum(table[column].to_pylist()) for column in ("truncated", "used")))

@@ -17,7 +17,7 @@ from curation.client import Client
 from curation.duck import arrow
 from curation.grading import grade_stored
 from curation.model import Model, api_key, identity
-from curation.outcomes import Outcomes
+from curation.outcomes import CUT_OFF, MISSING, Outcomes
 from curation.prompt import Prompt
 from curation.rollouts import Rollouts, Sampling
 from curation.sampling import Sampler, Tally
@@ -31,6 +31,10 @@ class Sampled(Annotator, Sampling):
     """Draws n samples of a problem from a model, or as many as settle it."""
 
     UNIT: ClassVar[str] = "samples"
+    WHEN_CUT_OFF: ClassVar[str] = (
+        "raise it if RL will use a larger one (cut-off samples are continued, not drawn again)"
+    )
+    """What to do when many samples are cut off."""
 
     model: str
     """Which of the recipe's models is sampled."""
@@ -100,8 +104,7 @@ class Sampled(Annotator, Sampling):
         raise NotImplementedError  # every kind has its own
 
     def tell(self, work: Work, name: str, table: pa.Table) -> None:
-        """Says what is noteworthy of what was measured."""
-        raise NotImplementedError  # every kind has its own
+        """Says what else is noteworthy of what was measured."""
 
     def measure(self, work: Work, name: str) -> pa.Table:
         groups = self.groups(work)
@@ -141,6 +144,7 @@ class Sampled(Annotator, Sampling):
                 f"{name}: {ungradable} problems name no verifier and are not sampled; what it measures stays unknown for "
                 "them. Give their source a `verifier`"
             )
+        self._warn_of_cut_off(work, name, known.outcomes)
         return known.outcomes
 
     def _sample(self, work: Work, name: str, groups: list[Group], known: Standing) -> None:
@@ -158,12 +162,14 @@ class Sampled(Annotator, Sampling):
             finally:
                 _report(work, name, sampler.tally, missing)
 
-    def warn_of_cut_off(self, work: Work, name: str, truncated: int, used: int) -> None:
-        if truncated > CUT_OFF_WARNING * used:
+    def _warn_of_cut_off(self, work: Work, name: str, outcomes: Outcomes) -> None:
+        cut_off, missing = (outcomes.codes.count(code) for code in (CUT_OFF, MISSING))
+        drawn = len(outcomes.codes) - missing
+        if cut_off > CUT_OFF_WARNING * drawn:
             counts = "count as failures" if self.cut_off == "wrong" else "stay unknown"
             work.store.warn(
-                f"{name}: {truncated / used:.0%} of the samples were cut off at max_tokens={self.max_tokens} and {counts}; "
-                "raise it if RL will use a larger one (cut-off samples are continued, not drawn again)"
+                f"{name}: {cut_off / drawn:.0%} of the {self.UNIT} were cut off at max_tokens={self.max_tokens} and {counts}; "
+                f"{self.WHEN_CUT_OFF}"
             )
 
 

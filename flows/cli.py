@@ -62,7 +62,8 @@ def main() -> None:
 @click.option(
     "--budget",
     metavar="2h|50Mtok|200usd",
-    help="Stop there: nothing is published, what was measured is kept, exit code 3. Dollars need a model's `price`.",
+    help="Stop there (hours count from now): nothing is published, what was measured is kept, exit code 3. "
+    "Dollars need a model's `price`.",
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option

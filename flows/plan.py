@@ -104,7 +104,7 @@ class _Planner:
             "problems": outcomes.problems,
             "missing": known.open,
             "samples_at_most": known.missing,
-            "samples_about": round(sum(map(outcomes.left, range(outcomes.problems)))),
+            "samples_about": min(known.missing, round(sum(map(outcomes.left, range(outcomes.problems))))),
             "to_grade": known.ungraded.num_rows,
             "model": annotator.model,
             "sampling": {

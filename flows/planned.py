@@ -9,12 +9,16 @@ from curation.inspect.summary import plain
 from curation.inspect.visible import visible
 
 SHOWN = 1200
+FEW = 30
+"""Problems of a pilot below which its interval promises too much."""
 
 
 def show(console: Console, data: dict[str, Any]) -> None:
     """Prints what `plan` gives."""
     console.print(f"[bold]{plain(data['recipe'])}[/]: {data['problems']:,} problems\n")
-    table = Table("annotator", "problems", "missing", "", box=None, header_style="bold", pad_edge=False)
+    piloted = any(entry.get("pilot") for entry in data["annotators"])
+    missing = "missing, before the pilot" if piloted else "missing"
+    table = Table("annotator", "problems", missing, "", box=None, header_style="bold", pad_edge=False)
     table.columns[1].justify = table.columns[2].justify = "right"
     for entry in data["annotators"]:
         table.add_row(plain(entry["key"]), f"{entry['problems']:,}", f"{entry['missing']:,}", _note(entry))
@@ -47,6 +51,8 @@ def _show_pilot(console: Console, entry: dict[str, Any]) -> None:
     console.print(
         f"\n[bold]{plain(entry['key'])}[/]: by the pilot's {came}, the other {pilot['others']:,} take (90 % interval)"
     )
+    if pilot["problems"] < FEW:
+        console.print(f"  [yellow]from so few problems a rough figure; give --pilot {FEW} or more[/]")
     names = {
         "samples": "samples",
         "tokens": "tokens",

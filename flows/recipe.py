@@ -274,6 +274,7 @@ def _step(key: str, settings: Mapping[str, Any], recipe: Recipe) -> tuple[Annota
     if model is not None and model not in recipe.models:
         mistakes.append(f"{where}.model: {model!r} is no model of this recipe{_nearest(model, list(recipe.models))}")
     elif model is not None:
+        mistakes += _length_mistakes(where, annotator, recipe.models[model])
         own = getattr(annotator, "prompt", {})
         mistakes += _prompt_mistakes(recipe.models[model].prompt, own, f"{where}.prompt")
         if not mistakes:
@@ -283,6 +284,16 @@ def _step(key: str, settings: Mapping[str, Any], recipe: Recipe) -> tuple[Annota
                 )
     prefix = f"{key}_" if "is" in settings else ""
     return AnnotatorStep(key, annotator, prefix), mistakes
+
+
+def _length_mistakes(where: str, annotator: Annotator, model: Model) -> list[str]:
+    length, holds = getattr(annotator, "max_tokens", None), model.serve.max_model_len
+    if model.url is not None or length is None or holds is None or length < holds:
+        return []
+    return [
+        f"{where}.max_tokens: {length} leaves no room for a prompt, as the model is served with max_model_len {holds} (prompt "
+        "and answer together); lower it, or raise serve.max_model_len"
+    ]
 
 
 def _prompt_mistakes(prompt: Prompt, changes: Mapping[str, Any], where: str) -> list[str]:

@@ -39,9 +39,10 @@ class Stated:
                 )
         values: dict[str, float | None] = {**self.values, **said}
         if missing := [name for name in NEEDED if name not in values]:
+            known = " or ".join(f"--like {key}" for key in likes) or "--like KEY"
             raise ImportRefused(
                 f"{where}: neither the file nor the command says {' and '.join(missing)}. Say that the samples were drawn "
-                f"as an annotator of the recipe draws them (--like {likes[0] if likes else 'KEY'}), or say it yourself: "
+                f"as an annotator of the recipe draws them ({known}), or say it yourself: "
                 + " ".join(f"--drawn {name}={NEEDED[name]}" for name in missing)
             )
         length = values.pop("max_tokens") or 0

@@ -105,8 +105,8 @@ def show(console: Console, data: dict[str, Any]) -> None:
     for key, bins in data["pass_rates"].items():
         show_histogram(console, key, bins)
     for key, kinds in data["guesses"].items():
+        console.print(f"{plain(key)}: answers hit without thinking")
         table = Table("answer", "guessed", "tested", box=None, header_style="bold", pad_edge=False)
-        table.title, table.title_justify, table.title_style = f"{plain(key)}: answers hit without thinking", "left", ""
         for row in kinds:
             table.add_row(plain(row["kind"]), f"{row['guessed']:,}", f"{row['tested']:,}")
         console.print(table)

@@ -52,17 +52,19 @@ def test_hours_are_spent_by_the_clock() -> None:
 
 def test_tokens_in_flight_are_reserved_at_the_mean_of_those_that_ended() -> None:
     budget = Budget.parse("1000tok")
-    for _ in range(4):
+    for _ in range(8):
         budget.spend(None, 100, 50)
-    assert budget.room(5, None, 64)  # 400 spent, six more of 100
-    assert not budget.room(6, None, 64)
+    assert budget.room(1, None, 500)  # 800 spent, two more of 100
+    assert not budget.room(2, None, 500)
     assert budget.seconds_left is None
 
 
-def test_until_a_sample_has_ended_each_may_take_all_it_is_allowed() -> None:
+def test_until_many_samples_have_ended_each_may_take_all_it_is_allowed() -> None:
     budget = Budget.parse("1000tok")
     assert budget.room(0, None, 4096)  # one is always tried
     assert budget.room(3, None, 250)
+    assert not budget.room(4, None, 250)
+    budget.spend(None, 1, 50)  # short ones end first
     assert not budget.room(4, None, 250)
 
 

@@ -98,3 +98,8 @@ def test_a_raw_prompt_stays_as_it_is_and_any_may_be_changed() -> None:
 def test_a_model_that_always_thinks_gets_an_empty_think_block_in_its_mouth() -> None:
     assert Guess(model="policy").prompt_of(Model(model="m", always_thinks=True), {}).prefill == EMPTY_THINK
     assert Guess(model="policy").prompt_of(Model(model="m"), {}).prefill == ""
+
+
+def test_tries_that_are_mostly_cut_off_are_warned_of(guessing: Lab) -> None:
+    guessing.recipe["annotate"]["guess"]["max_tokens"] = 10  # every answer has 16 characters or more
+    assert any("100% of the tries were cut off at max_tokens=10" in warning for warning in guessing().warnings)

@@ -392,3 +392,18 @@ def test_settings_hashes_of_annotators_are_those_of_today() -> None:
 def test_how_the_work_runs_is_not_hashed() -> None:
     patient, hasty = (PassRate(model="policy", n=8, max_tokens=24, patience=seconds) for seconds in (60, 1))
     assert patient.settings() == hasty.settings()
+
+
+def test_an_answer_as_long_as_the_model_is_served_is_refused(folder: Path) -> None:
+    model = "models: {m: {model: org/name, serve: {max_model_len: 1024}}}\n"
+    annotate = "annotate: {pass_rate: {model: m, n: 4, max_tokens: 1024}}\n"
+    with pytest.raises(RecipeError, match=r"annotate\.pass_rate\.max_tokens: 1024 leaves no room for a prompt"):
+        load(write(folder, SOURCES + model + annotate))
+    load(write(folder, SOURCES + model + annotate.replace("1024", "512")))
+
+
+def test_a_thinking_budget_that_leaves_no_answer_is_refused(folder: Path) -> None:
+    annotate = "annotate: {pass_rate: {model: m, n: 4, max_tokens: 64, thinking_budget: 64}}"
+    text = SOURCES + "models: {m: {model: org/name}}\n" + annotate
+    with pytest.raises(RecipeError, match="leaves no room for an answer within max_tokens"):
+        load(write(folder, text))
