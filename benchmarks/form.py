@@ -28,12 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curation.annotate import CHUNK_ROWS
+from curation.form import Form
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it runs from a checkout that is not installed
-
-from curation.annotate import CHUNK_ROWS  # noqa: E402
-from curation.form import Form  # noqa: E402
-
 LABELS = ROOT / "tests" / "fixtures" / "form_labels.jsonl"
 DATA = ROOT.parent / "shared" / "data"
 GOALS = {  # precision, recall on the held half

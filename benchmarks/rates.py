@@ -21,21 +21,16 @@ Claims, the worst over 18 cells of 6 rates and 3 bands:
 import argparse
 import heapq
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it runs from a checkout that is not installed
-
-from curation.estimates import bias, endings, interval, unbiased  # noqa: E402
-from curation.settling import Settling, never, settling  # noqa: E402
+from curation.estimates import bias, endings, interval, unbiased
+from curation.settling import Settling, never, settling
 
 RATES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 BANDS = ((1, 6, 8), (1, 7, 10), (1, 11, 16))

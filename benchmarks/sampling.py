@@ -39,25 +39,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation import pool, problem
+from curation.annotate import Work
+from curation.model import Model, serve
+from curation.outcomes import ASKED, FAIL, MISSING, PASS, Outcomes
+from curation.pass_rate import PassRate
+from curation.pool import Pool
+from curation.progress import Progress, Step
+from curation.rollouts import ROLLOUTS, VERDICTS
+from curation.rules import Decisions, Measured, place
+from curation.settling import settling
+from curation.source import Source
+from curation.store import Store
+from curation.verify import version
+from curation.verify.pool import graders
+from flows.recipe import load
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it runs from a checkout that is not installed
-
-from curation import pool, problem  # noqa: E402
-from curation.annotate import Work  # noqa: E402
-from curation.model import Model, serve  # noqa: E402
-from curation.outcomes import ASKED, FAIL, MISSING, PASS, Outcomes  # noqa: E402
-from curation.pass_rate import PassRate  # noqa: E402
-from curation.pool import Pool  # noqa: E402
-from curation.progress import Progress, Step  # noqa: E402
-from curation.rollouts import ROLLOUTS, VERDICTS  # noqa: E402
-from curation.rules import Decisions, Measured, place  # noqa: E402
-from curation.settling import settling  # noqa: E402
-from curation.source import Source  # noqa: E402
-from curation.store import Store  # noqa: E402
-from curation.verify import version  # noqa: E402
-from curation.verify.pool import graders  # noqa: E402
-from flows.recipe import load  # noqa: E402
-
 Claims = dict[str, dict[str, Any]]
 Band = tuple[int, int, int]
 """passes between low and high, of n."""

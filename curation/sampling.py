@@ -56,7 +56,6 @@ class Tally:
 
     drawn: int = 0
     continued: int = 0
-    graded: int = 0
     aborted: int = 0
     """Requests given up in flight, as their problem was settled."""
     tokens: int = 0
@@ -362,7 +361,6 @@ class Sampler:
                 verdict = future.result()
                 self._room.release()
                 self._grading -= 1
-                self.tally.graded += 1
                 row = verdict_row(graded.rollout, graded.problem_id, graded.verifier, verdict)
                 self._verdicts[graded.group].append(row)
                 self._know(graded.place, CODES[verdict.outcome])

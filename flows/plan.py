@@ -152,7 +152,8 @@ class _Planner:
         seconds = time.monotonic() - began
         con.execute("create or replace table wanted as from all_wanted")
         took = _spent(work, groups) - before
-        speed = work.drawn[step.key]["tokens"] / seconds
+        drawn = work.drawn.get(step.key)  # None: what lacked were verdicts only
+        speed = drawn["tokens"] / seconds if drawn is not None and drawn["tokens"] else None
         sure, waiting = (
             count(con, f"lacking anti join pilot using (id) where state {condition} 'in'") for condition in ("=", "<>")
         )
@@ -165,33 +166,31 @@ def _prompts(work: Work, annotator: Sampled, groups: list[Group], model: Model) 
     shown = []
     for group in groups:
         first = group.problems.slice(0, 1).to_pylist()[0]
-        text = rendered(work, model, group.rollouts.prompt, first, annotator.patience)
-        shown.append({"id": first["id"], "text": text})
+        text, trouble = rendered(work, model, group.rollouts.prompt, first, annotator.patience)
+        shown.append({"id": first["id"], "text": text} | ({"trouble": trouble} if trouble else {}))
     return shown
 
 
-def rendered(work: Work, model: Model, prompt: Prompt, problem: dict[str, Any], patience: float) -> str:
+def rendered(
+    work: Work, model: Model, prompt: Prompt, problem: dict[str, Any], patience: float
+) -> tuple[str, str | None]:
     """A problem as the model sees it: through the chat template of its tokenizer, or of its server when that tells.
 
-    Where neither can be had, the messages, each behind its role.
+    Where neither can be had (no such files, no template, no server, one that does not tell), the messages, each behind its
+    role, and the reason.
     """
     put = prompt.render(problem["prompt"], problem["messages"] or [])
     if isinstance(put, str):
-        return put + prompt.prefill_after(put)
+        return put + prompt.prefill_after(put), None
     try:
         if model.url is None:
             text = _through_tokenizer(model, prompt, put)
         else:
             text = asyncio.run(_through_server(work, model, prompt, put, patience))
-        return text + (prompt.prefill_after(text) if model.url is None else "")
-    except (
-        OSError,
-        ValueError,
-        ServerError,
-        SamplingError,
-    ):  # no such files, no template, no server, one that does not tell
+        return text + (prompt.prefill_after(text) if model.url is None else ""), None
+    except (OSError, ValueError, ServerError, SamplingError) as error:
         turns = "\n".join(f"[{turn['role']}] {turn['content']}" for turn in put)
-        return f"{turns}\n[assistant] {prompt.prefill}".rstrip()
+        return f"{turns}\n[assistant] {prompt.prefill}".rstrip(), str(error).splitlines()[0]
 
 
 def _through_tokenizer(model: Model, prompt: Prompt, put: list[Message]) -> str:
@@ -227,12 +226,13 @@ def _spent(work: Work, groups: list[Group]) -> NDArray[np.float64]:
 
 
 def _estimate(
-    took: NDArray[np.float64], dropped: int, sure: int, waiting: int, speed: float, model: Model
+    took: NDArray[np.float64], dropped: int, sure: int, waiting: int, speed: float | None, model: Model
 ) -> dict[str, Any]:
     """What other problems will take, by those of the pilot; intervals by bootstrap over these.
 
     took: samples, tokens, prompt tokens that each problem of the pilot lacked. dropped: problems of the pilot that did
-    not come so far. sure, waiting: the other problems that surely come, and those that may. speed: tokens a second.
+    not come so far. sure, waiting: the other problems that surely come, and those that may. speed: tokens a second, where
+    any were drawn.
     """
     padded = np.vstack([took, np.zeros((dropped, 3))])
     drawn = np.random.default_rng(0).integers(0, len(padded), (RESAMPLED, len(padded)))
@@ -245,8 +245,8 @@ def _estimate(
     found: dict[str, Any] = {"problems": len(took), "dropped": dropped, "others": sure + waiting}
     for name, place in (("samples", 0), ("tokens", 1), ("prompt_tokens", 2)):
         found[name] = [round(low[place]), round(middle[place]), round(high[place])]
-    found["tokens_per_second"] = round(speed, 1)
-    found["hours"] = [round(tokens / speed / 3600, 3) for tokens in found["tokens"]] if speed else None
+    found["tokens_per_second"] = None if speed is None else round(speed, 1)
+    found["hours"] = None if speed is None else [round(tokens / speed / 3600, 3) for tokens in found["tokens"]]
     found["usd"] = _cost(model.price, model, found)
     return found
 

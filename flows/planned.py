@@ -84,6 +84,8 @@ def _show_prompts(console: Console, entry: dict[str, Any]) -> None:
     for number, prompt in enumerate(entry["prompts"]):
         more = f" ({len(entry['prompts'])} kinds of prompts)" if number == 0 and len(entry["prompts"]) > 1 else ""
         console.print(f"[dim]the first prompt{more}: problem {plain(prompt['id'])}[/]")
+        if "trouble" in prompt:
+            console.print(f"  [yellow]without the chat template, which cannot be had: {plain(prompt['trouble'])}[/]")
         text = prompt["text"]
         if len(text) > SHOWN:
             text = f"{text[: SHOWN // 2]}\n… ({len(text):,} characters) …\n{text[-SHOWN // 2 :]}"

@@ -30,6 +30,18 @@ main(prog_name="cuvee")
 """
 
 
+def marked(mark: str) -> list[str]:
+    """Command lines of the processes with this in their environment."""
+    left = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                left.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200])
+        except OSError:  # it ended meanwhile, or is not ours
+            continue
+    return left
+
+
 class Command:
     """`cuvee run` in a process of its own. Everything that comes from it carries a mark in its environment."""
 
@@ -68,14 +80,7 @@ class Command:
 
     def family(self) -> list[str]:
         """Command lines of the processes that are left of it."""
-        left = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    left.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200])
-            except OSError:  # it ended meanwhile, or is not ours
-                continue
-        return left
+        return marked(self._mark)
 
     def assert_gone(self, within: float = 60) -> None:
         deadline = time.monotonic() + within

@@ -112,6 +112,17 @@ def test_problems_that_an_earlier_annotator_may_drop_are_counted_as_often_as_the
     assert low < high
 
 
+def test_a_pilot_of_samples_that_lack_their_verdicts_only_draws_nothing(planned: Lab, fake_server: FakeServer) -> None:
+    planned()
+    for part in planned.workspace.glob("verdicts/*/part-*"):
+        part.unlink()
+    fake_server.forget()
+    data = plan(load(str(planned.write())), str(planned.workspace), pilot=5, progress=QUIET)
+    pilot = entry(data, "pass_rate")["pilot"]
+    assert (pilot["samples"], pilot["hours"]) == ([0, 0, 0], None)  # type: ignore[index]
+    assert not fake_server.asked
+
+
 def test_a_pilot_changes_no_decision(planned: Lab, fake_server: FakeServer) -> None:
     plan(load(str(planned.write())), str(planned.workspace), pilot=10, progress=QUIET)
     after = decided(planned())
@@ -126,6 +137,7 @@ def test_chat_prompts_are_shown_as_the_server_puts_them(planned: Lab, fake_serve
     fake_server.tokenizes = False
     data = plan(load(str(planned.write())), str(planned.workspace), progress=QUIET)
     assert entry(data, "pass_rate")["prompts"][0]["text"] == "[system] Add.\n[user] What is 0 + 0?\n[assistant]"  # type: ignore[index]
+    assert "404" in entry(data, "pass_rate")["prompts"][0]["trouble"]  # type: ignore[index]
 
 
 def test_sampling_otherwise_than_rl_is_warned_of(planned: Lab) -> None:
