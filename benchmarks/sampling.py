@@ -10,7 +10,7 @@
     cost     verified samples per CPU second of this process and its graders, from the first look at the store to the last
              commit and the view; beside the openai client and bare aiohttp, which verify and store nothing. The server
              (canned_server.py) is a process of its own that answers at once.
-    memory   peak memory of a process that samples ever more problems, above that of one with few.
+    memory   what a process holds at most that samples ever more problems.
     resume   from calling the step over a store of a million rollouts until the first request is out.
     slots    how busy 64 slots are until the end: the scheduler in virtual time, no server. Lengths are lognormal, wrong
              answers three times as long.
@@ -27,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -265,10 +266,10 @@ def over(problems: str, folder: str, url: str, band: Band) -> Iterator[tuple[Wor
         yield work, PassRate(model="policy", n=band[2], max_tokens=64)
 
 
-def peak() -> float:
-    """MiB that this process held at most."""
+def memory_of(kind: str) -> float:
+    """MiB of this process: `RssAnon` that only it holds, `VmHWM` its peak with the pages of files."""
     status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return int(status.partition(f"{kind}:")[2].split()[0]) / 1024
 
 
 def afresh(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -343,20 +344,24 @@ async def openai(url: str, count: int) -> None:
 
 # ---- memory
 
-FEW = 1000
-"""Problems of the run whose memory counts as what any run takes."""
 BYTES_A_SAMPLE = 64
+BYTES_RETURNED = 10 * 8 + 36
+"""Of a problem: the columns that the step returns, and its id."""
 
 
 class Held(NamedTuple):
-    """Peak memory in MiB, and samples per CPU second."""
+    """Peak memory in MiB by phase, and samples per CPU second.
+
+    It is what only this process holds. Pages of files count apart: the system takes them back when it needs room.
+    """
 
     before: float
-    """When the drawing began: problems and what the store holds are read."""
-    drawn: float
-    """When it ended."""
-    whole: float
-    """When all was read again and the view made."""
+    """Until the drawing begins: problems and what the store holds are read."""
+    drawing: float
+    after: float
+    """The parts are merged and the view is made."""
+    resident: float
+    """With the pages of files: libraries, and the table of problems, which lies in one."""
     rate: float
 
 
@@ -365,60 +370,60 @@ def memory(sizes: Sequence[int]) -> Claims:
     held: dict[int, Held] = {}
     tables: dict[int, float] = {}
     with canned(1) as url:
-        for size in (FEW, *sizes):
+        for size in sizes:
             with tempfile.TemporaryDirectory(prefix="cuvee-bench-") as folder:
                 tables[size] = write_problems(f"{folder}/problems.parquet", size) / (1 << 20)
                 held[size] = Held(*afresh(_sample_all, f"{folder}/problems.parquet", folder, url))
             say(f"memory, {size} problems of {tables[size]:.1f} MiB: {held[size]}")
     smallest, largest = min(sizes), max(sizes)
-    samples = 2 * (largest - smallest) * BYTES_A_SAMPLE / (1 << 20)
-    problems = tables[largest] - tables[smallest]
-    base, small, large = held[FEW], held[smallest], held[largest]
+    small, large = held[smallest], held[largest]
     curve = {
-        f"MiB above base, {size:,} problems": claim(
-            held[size].whole - base.whole,
+        f"MiB while drawing, {size:,} problems": claim(
+            held[size].drawing,
             tables[size],
             None,
             None,
-            before_drawing=held[size].before - base.before,
-            by_drawing=held[size].drawn - held[size].before,
+            before=held[size].before,
+            after=held[size].after,
+            resident=held[size].resident,
             samples_per_cpu_second=held[size].rate,
         )
         for size in sizes
     }
-    drawing = (large.drawn - large.before) - (small.drawn - small.before)
-    whole = large.whole - small.whole
     to = f"{smallest:,} to {largest:,} problems"
+    samples = 2 * (largest - smallest) * BYTES_A_SAMPLE / (1 << 20)
+    returned = (largest - smallest) * BYTES_RETURNED / (1 << 20)
+    drawing, after = large.drawing - small.drawing, large.after - small.after
     return curve | {
-        f"MiB more by drawing, {to}": claim(drawing, samples, 1.0, drawing <= samples, base=base.drawn),
-        f"MiB more in all, {to}": claim(
-            whole,
-            problems + samples,
-            1.0,
-            whole <= problems + samples,
-            per_100k_problems=whole / (largest - smallest) * 100_000,
-        ),
+        f"MiB more while drawing, {to}": claim(drawing, samples, 1.0, drawing <= samples),
+        f"MiB more at the end, {to}": claim(after, samples + returned, 1.0, after <= samples + returned),
     }
 
 
 class Watched(Progress):
-    """Notes the peak of memory, and the CPU seconds spent, where a step begins and where it ends."""
+    """Notes, from its making on, the peak of memory and the CPU seconds before, during and after the one step."""
 
     def __init__(self) -> None:
         super().__init__(quiet=True)
-        self.peaks: list[float] = []
+        self.peaks = [0.0]
         self.spent: list[float] = []
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    def note(self) -> None:
-        self.peaks.append(peak())
-        self.spent.append(time.process_time())
+    def _watch(self) -> None:
+        while True:
+            self.peaks[-1] = max(self.peaks[-1], memory_of("RssAnon"))
+            time.sleep(0.02)
 
     @contextlib.contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Step]:
+        self._next()
         with super().step(name, total, unit) as step:
-            self.note()
             yield step
-            self.note()
+        self._next()
+
+    def _next(self) -> None:
+        self.peaks.append(0.0)
+        self.spent.append(time.process_time())
 
 
 def _sample_all(problems: str, folder: str, url: str) -> Held:
@@ -426,7 +431,8 @@ def _sample_all(problems: str, folder: str, url: str) -> Held:
         work.progress = watched = Watched()
         began = cpu()
         annotator.measure(work, "pass_rate")
-        return Held(*watched.peaks, peak(), work.drawn["pass_rate"]["drawn"] / (cpu() - began))
+        rate = work.drawn["pass_rate"]["drawn"] / (cpu() - began)
+        return Held(*watched.peaks, memory_of("VmHWM"), rate)
 
 
 # ---- resume
@@ -506,7 +512,7 @@ def _go_on(problems: str, folder: str, url: str) -> tuple[float, float, float, i
         began, used = time.monotonic(), time.process_time()
         annotator.measure(work, "pass_rate")
         spent = watched.spent[0] - used
-        return first_request(url) - began, spent, peak(), work.drawn["pass_rate"]["drawn"]
+        return first_request(url) - began, spent, memory_of("VmHWM"), work.drawn["pass_rate"]["drawn"]
 
 
 # ---- slots

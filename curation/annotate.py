@@ -84,10 +84,14 @@ class Work:
                     self.store.warn(f"{server.url} did not answer when the run began")
         return self.running[key]
 
+    @property
+    def folder(self) -> Path:
+        """A folder of this machine for files of the run that no other reads: the workspace where it is one."""
+        return Path(self.store.root) if self.store.local else Path(tempfile.gettempdir()) / "cuvee"
+
     def _log(self, model: Model) -> Path:
-        folder = Path(self.store.root) if self.store.local else Path(tempfile.gettempdir()) / "cuvee"
         name = re.sub(r"\W+", "-", model.model.rstrip("/").rsplit("/", 1)[-1])
-        return folder / "logs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+        return self.folder / "logs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
 
 
 class Annotator(BaseModel):

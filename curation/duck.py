@@ -2,7 +2,10 @@
 
 import functools
 import itertools
+import mmap
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -62,6 +65,7 @@ def connect(**config: Any) -> duckdb.DuckDBPyConnection:
         "python_enable_replacements": False,
         "autoinstall_known_extensions": False,
         "TimeZone": "UTC",
+        "allocator_background_threads": True,  # memory that a query took goes back
     }
     return duckdb.connect(config=usual | config)
 
@@ -74,6 +78,21 @@ def arrow(con: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] 
 def batches(con: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
     """The rows of a query as a stream of Arrow batches of about so many rows; `con` is busy until it is read."""
     return con.sql(query).to_arrow_reader(rows)
+
+
+def mapped(con: duckdb.DuckDBPyConnection, query: str, folder: Path, rows: int = 16384) -> pa.Table:
+    """The rows of a query as a table that lies in a file of `folder`: only what is being read of it takes memory.
+
+    The file has no name, so that nothing is left of it when the process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        found = batches(con, query, rows)
+        with pa.ipc.new_file(file, found.schema) as writer:
+            for batch in found:
+                writer.write_batch(batch)
+        file.flush()
+        return pa.ipc.open_file(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))).read_all()
 
 
 def pieces(rows: pa.RecordBatchReader, batches_each: int) -> Iterator[pa.RecordBatchReader]:

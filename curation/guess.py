@@ -70,21 +70,17 @@ class Guess(Sampled):
         return f"(select id, 'F{'T' * self.n}' as pattern from asked where asked)"
 
     def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
-        rows = []
-        ids = (problem_id for group in groups for problem_id in group.problems["id"].to_pylist())
-        for problem, problem_id in enumerate(ids):
-            _, passes, fails = outcomes.prefix(problem)
-            guessed = True if passes else False if fails == self.n else None
-            drawn = outcomes.n - outcomes.code(MISSING, problem, outcomes.n)
-            rows.append({"id": problem_id, "guessed": guessed, "guess_asked": True, "guess_drawn": drawn})
-        work.con.register("tried", pa.Table.from_pylist(rows, schema=self.table_schema()))
-        table = arrow(
-            work.con,
-            """select id, guessed, asked as guess_asked, coalesce(guess_drawn, 0) as guess_drawn
-            from asked left join tried using (id)""",
-        )
-        work.con.unregister("tried")
-        return table.cast(self.table_schema())
+        prefixes = map(outcomes.prefix, range(outcomes.problems))
+        guessed = [True if passes else False if fails == self.n else None for _, passes, fails in prefixes]
+        drawn = [outcomes.n - outcomes.code(MISSING, problem, outcomes.n) for problem in range(outcomes.problems)]
+        columns = {
+            "guessed": pa.array(guessed, pa.bool_()),
+            "guess_asked": pa.repeat(True, len(guessed)),
+            "guess_drawn": pa.array(drawn, pa.int64()),
+        }
+        others = """select id, null as guessed, asked as guess_asked, 0 as guess_drawn
+            from problems join asked using (id) where verifier is null or asked is not true"""
+        return self.viewed(groups, columns, arrow(work.con, others))
 
     def tell(self, work: Work, name: str, table: pa.Table) -> None:
         """A line with the hits by kind of answer, when `form` has measured it."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -30,12 +29,12 @@ async def check_lengths(
         )
     first = 0
     for group in groups:
-        asked = group.problems.filter(pa.array(is_open[first : first + group.problems.num_rows]))
+        asked = is_open[first : first + group.problems.num_rows]
         first += group.problems.num_rows
-        if not asked.num_rows:
+        if not asked.any():
             continue
-        lengths = pc.utf8_length(asked["prompt"])
-        longest = asked.slice(pc.index(lengths, pc.max(lengths)).as_py(), 1).to_pylist()[0]
+        lengths = np.where(asked, pc.utf8_length(group.problems["prompt"]).to_numpy(), -1)
+        longest = group.problems.slice(int(lengths.argmax()), 1).to_pylist()[0]
         prompt = group.rollouts.prompt
         rendered = prompt.render(longest["prompt"], longest["messages"])
         try:

@@ -103,9 +103,9 @@ class Outcomes:
         """Nothing more is asked of a problem."""
         self.closed[problem] = 1
 
-    def begin(self) -> None:
-        """Queues what is needed, and closes the problems that are settled."""
-        for problem in range(self.problems):
+    def begin(self, order: np.ndarray | None = None) -> None:
+        """Queues what is needed, and closes the problems that are settled. order: of the problems, else as they are."""
+        for problem in range(self.problems) if order is None else array("q", order.astype(np.int64).tobytes()):
             if self.is_settled(problem):
                 self.close(problem)
             else:

@@ -76,12 +76,9 @@ class PassRate(Sampled):
                 counted[name].append(count)
             for name, value in zip(RATES, rates, strict=True):
                 rated[name].append(math.nan if value is None else value)
-        viewed = {"id": pa.chunked_array([c for g in groups for c in g.problems["id"].chunks], pa.string())}
-        viewed |= {name: pa.array(np.frombuffer(column, np.int64)) for name, column in counted.items()}
         # NaN is NULL: nothing was graded.
-        viewed |= {name: pa.array(np.frombuffer(column), from_pandas=True) for name, column in rated.items()}
-        work.con.register("viewed", pa.table(viewed))
-        zeros = ", ".join(f"coalesce({name}, 0) as {name}" for name in COUNTS)
-        table = arrow(work.con, f"select id, {zeros}, {', '.join(RATES)} from wanted left join viewed using (id)")
-        work.con.unregister("viewed")
-        return table.cast(self.table_schema())
+        columns = {name: pa.array(np.frombuffer(column, np.int64)) for name, column in counted.items()}
+        columns |= {name: pa.array(np.frombuffer(column), from_pandas=True) for name, column in rated.items()}
+        zeros = ", ".join(f"0 as {name}" for name in COUNTS) + "".join(f", null as {name}" for name in RATES)
+        others = f"select id, {zeros} from problems semi join wanted using (id) where verifier is null"
+        return self.viewed(groups, columns, arrow(work.con, others))

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from curation import problem, sql
@@ -270,7 +271,7 @@ class Decisions:
                 columns.append(f"p{number}.pattern")
         named = ", ".join(f"{column} as c{number}" for number, column in enumerate(columns))
         found = arrow(self.con, f"select id, {named} from wanted{''.join(joins)}")
-        return pa.table({"id": found["id"], "pattern": _together([column.to_pylist() for column in found.columns[1:]])})
+        return pa.table({"id": found["id"], "pattern": _together(found.columns[1:])})
 
     # ---- how
 
@@ -377,13 +378,15 @@ def _tried(rule: Rule) -> str:
     return f"try((\n{rule.expression}\n))"
 
 
-def _together(rules: list[list[str]]) -> pa.Array:
+def _together(rules: list[pa.ChunkedArray]) -> pa.Array:
     """The patterns of several rules, row by row, as one: characters are equal where those of every rule are."""
-    known: dict[tuple[str, ...], str] = {}
-    for row in zip(*rules, strict=True):
-        if row not in known:
-            classes: dict[tuple[str, ...], str] = {}
-            known[row] = "".join(
-                classes.setdefault(values, chr(65 + len(classes))) for values in zip(*row, strict=True)
-            )
-    return pa.array([known[row] for row in zip(*rules, strict=True)], pa.string())
+    encoded = [rule.combine_chunks().dictionary_encode() for rule in rules]
+    different, which = np.unique(np.stack([rule.indices for rule in encoded]), axis=1, return_inverse=True)
+    joint = []
+    for row in different.T:
+        patterns = [rule.dictionary[int(at)].as_py() for rule, at in zip(encoded, row, strict=True)]
+        classes: dict[tuple[str, ...], str] = {}
+        joint.append(
+            "".join(classes.setdefault(values, chr(65 + len(classes))) for values in zip(*patterns, strict=True))
+        )
+    return pa.array(joint, pa.string()).take(pa.array(which.ravel()))

@@ -14,14 +14,14 @@ from pydantic import Field, model_validator
 
 from curation.annotate import Annotator, HowItRuns, Work, count
 from curation.client import Client
-from curation.duck import arrow
+from curation.duck import literal, mapped
 from curation.grading import grade_stored
 from curation.model import Model, api_key, identity
 from curation.outcomes import CUT_OFF, MISSING, Outcomes
 from curation.prompt import Prompt
 from curation.rollouts import Rollouts, Sampling
 from curation.sampling import Sampler, Tally
-from curation.standing import NEEDED, Group, Standing, standing
+from curation.standing import NEEDED, Group, Standing, ids, standing
 from curation.verify.pool import graders
 
 CUT_OFF_WARNING = 0.1
@@ -78,21 +78,20 @@ class Sampled(Annotator, Sampling):
 
     def groups(self, work: Work) -> list[Group]:
         """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group."""
-        table = arrow(
-            work.con,
-            f"""select {", ".join(NEEDED)}, pattern, source
-            from problems semi join wanted using (id) join {self.patterns(work)} as p using (id)
-            where verifier is not null order by row""",
-        )
+        # The large table is joined once, to narrow ones: DuckDB holds one side of a join in memory.
+        wanted = f"(from {self.patterns(work)} semi join wanted using (id))"
+        gradable = f"problems join {wanted} using (id) where verifier is not null"
+        sources = [source for (source,) in work.con.execute(f"select distinct source from {gradable}").fetchall()]
         by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
-        for source, rollouts in self.rollouts(work, table["source"].unique().to_pylist()).items():
-            by_hash.setdefault(rollouts.hash, (rollouts, []))[1].append(source)
-        if len(by_hash) == 1:  # no copy of all prompts
-            [(rollouts, _)] = by_hash.values()
-            return [Group(rollouts, table.select([*NEEDED, "pattern"]))]
+        for source, rollouts in self.rollouts(work, sorted(sources)).items():
+            by_hash.setdefault(rollouts.hash, (rollouts, []))[1].append(literal(source))
+        columns = f"{', '.join(NEEDED)}, pattern, row"
         return [
-            Group(rollouts, table.filter(pc.is_in(table["source"], pa.array(sources))).select([*NEEDED, "pattern"]))
-            for rollouts, sources in by_hash.values()
+            Group(
+                rollouts,
+                mapped(work.con, f"select {columns} from {gradable} and source in ({', '.join(names)})", work.folder),
+            )
+            for rollouts, names in by_hash.values()
         ]
 
     def patterns(self, work: Work) -> str:
@@ -102,6 +101,11 @@ class Sampled(Annotator, Sampling):
     def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         """`id` and COLUMNS for every wanted problem, whatever is known of its samples."""
         raise NotImplementedError  # every kind has its own
+
+    def viewed(self, groups: list[Group], columns: Mapping[str, pa.Array], others: pa.Table) -> pa.Table:
+        """The view. columns: of the problems in `groups`; others: rows of those that are not sampled."""
+        table = pa.table({"id": ids(groups), **columns})
+        return pa.concat_tables([part.cast(self.table_schema()) for part in (table, others)])
 
     def tell(self, work: Work, name: str, table: pa.Table) -> None:
         """Says what else is noteworthy of what was measured."""
@@ -116,8 +120,7 @@ class Sampled(Annotator, Sampling):
         """`id` and COLUMNS of the wanted problems that are settled, or that nothing can grade."""
         groups = self.groups(work)
         outcomes = self.standing(work, groups).outcomes
-        ids = pa.chunked_array([group.problems["id"].combine_chunks() for group in groups], pa.string())
-        is_open = ids.filter(pa.array(np.frombuffer(outcomes.closed, np.uint8) == 0))
+        is_open = ids(groups).filter(pa.array(np.frombuffer(outcomes.closed, np.uint8) == 0))
         table = self.view(work, groups, outcomes)
         return table.filter(pc.invert(pc.is_in(table["id"], is_open)))
 

@@ -96,10 +96,10 @@ class Sampler:
         self.tally = Tally()
         self._rows: list[list[dict[str, Any]]] = [[] for _ in groups]
         self._verdicts: list[list[dict[str, Any]]] = [[] for _ in groups]
-        self._columns = [{name: _whole(group.problems[name]) for name in NEEDED} for group in groups]
-        ends = np.cumsum([group.problems.num_rows for group in groups])
-        self._group = array("H", np.searchsorted(ends, np.arange(ends[-1] if len(ends) else 0), "right").tolist())
-        self._first = [0, *ends.tolist()]
+        self._columns = [{name: group.problems[name] for name in NEEDED} for group in groups]
+        sizes = [group.problems.num_rows for group in groups]
+        self._group = array("H", np.repeat(np.arange(len(sizes), dtype=np.uint16), sizes).tobytes())
+        self._first = [0, *itertools.accumulate(sizes)]
         self._flying: dict[int, asyncio.Task[None]] = {}
         """Requests that may be aborted, by place."""
         self._busy = self._grading = 0
@@ -383,11 +383,6 @@ class Sampler:
         taken = list(zip([group.rollouts for group in self.groups], self._rows, self._verdicts, strict=True))
         self._rows, self._verdicts = [[] for _ in self.groups], [[] for _ in self.groups]
         return taken
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """One array, so that a value is found at once; copied only when it is in several."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 _Rows = tuple[Rollouts, list[dict[str, Any]], list[dict[str, Any]]]

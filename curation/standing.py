@@ -26,7 +26,12 @@ class Group:
 
     rollouts: Rollouts
     problems: pa.Table
-    """Columns NEEDED, and `pattern`: when each is settled."""
+    """Columns NEEDED, `pattern`: when each is settled, and `row`: its place in its source."""
+
+
+def ids(groups: Sequence[Group]) -> pa.ChunkedArray:
+    """Ids of the problems, through all groups."""
+    return pa.chunked_array([chunk for group in groups for chunk in group.problems["id"].chunks], pa.string())
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def standing(
         short = found.filter(pc.equal(found["code"], MISSING))
         continuing |= zip(short["place"].to_pylist(), short["rollout"].to_pylist(), strict=True)
         ungraded.append(found.filter(pc.equal(found["code"], ASKED)).select(_UNGRADED.names).cast(_UNGRADED))
-    outcomes.begin()
+    rows = np.concatenate([group.problems["row"].to_numpy() for group in groups]) if groups else np.array([], np.int64)
+    outcomes.begin(np.argsort(rows, kind="stable"))
     return Standing(outcomes, continuing, pa.concat_tables(ungraded))
 
 

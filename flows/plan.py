@@ -27,7 +27,7 @@ from curation.prompt import Message, Prompt
 from curation.rollouts import ROLLOUTS
 from curation.rules import Decisions
 from curation.sampled import Sampled
-from curation.standing import Group, Standing
+from curation.standing import Group, Standing, ids
 from curation.store import Store
 from flows.curate import directly
 from flows.recipe import AnnotatorStep, Loaded
@@ -129,8 +129,7 @@ class _Planner:
         the pilot's problems do. None when there is no problem to try.
         """
         work, con = self.work, self.work.con
-        ids = pa.chunked_array([group.problems["id"].combine_chunks() for group in groups], pa.string())
-        lacking = ids.filter(pa.array(np.frombuffer(known.outcomes.closed, np.uint8) == 0))
+        lacking = ids(groups).filter(pa.array(np.frombuffer(known.outcomes.closed, np.uint8) == 0))
         con.register("lacking_ids", pa.table({"id": lacking}))
         con.execute("create or replace table lacking as select id, state from lacking_ids join state using (id)")
         chosen_before = count(con, "pilot")
