@@ -407,12 +407,17 @@ class Watched(Progress):
         super().__init__(quiet=True)
         self.peaks = [0.0]
         self.spent: list[float] = []
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
 
     def _watch(self) -> None:
-        while True:
+        while not self._ended.wait(0.02):
             self.peaks[-1] = max(self.peaks[-1], memory_of("RssAnon"))
-            time.sleep(0.02)
+
+    def end(self) -> None:
+        self._ended.set()
+        self._watcher.join()
 
     @contextlib.contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Step]:
@@ -431,6 +436,7 @@ def _sample_all(problems: str, folder: str, url: str) -> Held:
         work.progress = watched = Watched()
         began = cpu()
         annotator.measure(work, "pass_rate")
+        watched.end()
         rate = work.drawn["pass_rate"]["drawn"] / (cpu() - began)
         return Held(*watched.peaks, memory_of("VmHWM"), rate)
 
@@ -511,6 +517,7 @@ def _go_on(problems: str, folder: str, url: str) -> tuple[float, float, float, i
         work.progress = watched = Watched()
         began, used = time.monotonic(), time.process_time()
         annotator.measure(work, "pass_rate")
+        watched.end()
         spent = watched.spent[0] - used
         return first_request(url) - began, spent, memory_of("VmHWM"), work.drawn["pass_rate"]["drawn"]
 

@@ -27,6 +27,7 @@ VERIFIERS = {
     "exact": "curation.verify.exact",
     "choice": "curation.verify.choice",
     "reasoning-gym": "curation.verify.reasoning_gym",
+    "instructions": "curation.verify.instructions",
 }
 """The one place where verifiers are named."""
 
