@@ -261,8 +261,7 @@ def over(problems: str, folder: str, url: str, band: Band) -> Iterator[tuple[Wor
         con.execute(f"create view problems as from '{problems}'")
         con.execute("create table wanted as select id from problems")
         work = Work(store, con, Pool("", {}), Progress(quiet=True), exits, {"policy": model})
-        pattern = pattern_of(band)
-        work.patterns = con.sql(f"select id, '{pattern}' as pattern from wanted").to_arrow_table()
+        work.patterns = f"(select id, '{pattern_of(band)}' as pattern from wanted)"
         yield work, PassRate(model="policy", n=band[2], max_tokens=64)
 
 

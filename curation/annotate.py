@@ -55,8 +55,8 @@ class Work:
     """The recipe's models, by name."""
     prompts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """How prompts differ by source."""
-    patterns: pa.Table | None = None
-    """When sampling may stop, for the annotator that measures now: `id` and `pattern` (rules.Decisions.patterns)."""
+    patterns: str | None = None
+    """When sampling may stop, for the annotator that measures now: SQL with id and pattern (rules.Decisions.patterns)."""
     budget: Budget | None = None
     """What the run may spend."""
     drawn: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -67,7 +67,7 @@ class Guess(Sampled):
 
     def patterns(self, work: Work) -> str:
         """The first hit settles a problem, whatever the rules say. The table `asked` says which are meant."""
-        return f"(select id, 'F{'T' * self.n}' as pattern from asked where asked)"
+        return f"(select id, 'F{'T' * self.n}' as pattern from asked semi join wanted using (id) where asked)"
 
     def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         prefixes = map(outcomes.prefix, range(outcomes.problems))

@@ -49,11 +49,9 @@ class PassRate(Sampled):
     """`early` stops sampling a problem once every rule over its counts has a value, `never` draws all n."""
 
     def patterns(self, work: Work) -> str:
-        """SQL with id and pattern of the wanted problems."""
         if self.settle == "never" or work.patterns is None:
             return f"(select id, '{never(self.n)}' as pattern from wanted)"
-        work.con.register("patterns", work.patterns)
-        return "patterns"
+        return work.patterns
 
     def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:
         """`id` and COLUMNS for every wanted problem; zeros where nothing was drawn."""

@@ -242,8 +242,8 @@ class Decisions:
             f"create or replace table asked as select id, value as asked from wanted join {value} using (id)"
         )
 
-    def patterns(self, annotator: Measured, rules: Iterable[Rule]) -> pa.Table | None:
-        """When sampling may stop: `id` and `pattern` of the rows in `wanted`, for an annotator that is measured next.
+    def patterns(self, annotator: Measured, rules: Iterable[Rule]) -> str | None:
+        """When sampling may stop: SQL with id and pattern of the rows in `wanted`, for an annotator that is measured next.
 
         A pattern has a character for every number of passes among all n samples, equal ones where every rule over
         these counts has the same value (settling.py). None when all n samples have to be drawn: no rule reads the
@@ -259,19 +259,22 @@ class Decisions:
             or any(rule.uses_duplicate or not sql.columns_of(rule.expression) <= known for rule in over)
         ):
             return None
-        columns, joins = [], []
+        same, columns, joins = [], [], []
         for number, rule in enumerate(over):
             names = sql.columns_of(rule.expression)
             if names <= counts.keys():
                 one = self._pattern(annotator, rule, "(select 0 as id)")
-                columns.append(literal(self.con.execute(one).fetchall()[0][1]))
+                same.append(self.con.execute(one).fetchall()[0][1])
             else:
                 rows = f"(from {self._every_way(names)} semi join wanted using (id))"
                 joins.append(f" join ({self._pattern(annotator, rule, rows)}) as p{number} using (id)")
-                columns.append(f"p{number}.pattern")
-        named = ", ".join(f"{column} as c{number}" for number, column in enumerate(columns))
-        found = arrow(self.con, f"select id, {named} from wanted{''.join(joins)}")
-        return pa.table({"id": found["id"], "pattern": _together(found.columns[1:])})
+                columns.append(f"p{number}.pattern as c{number}")
+        if not columns:
+            return f"(select id, {literal(_joint(same))} as pattern from wanted)"
+        found = arrow(self.con, f"select id, {', '.join(columns)} from wanted{''.join(joins)}")
+        together = _together(found.columns[1:], same)
+        self.con.register("patterns", pa.table({"id": found["id"], "pattern": together}))
+        return "(from patterns semi join wanted using (id))"
 
     # ---- how
 
@@ -378,15 +381,18 @@ def _tried(rule: Rule) -> str:
     return f"try((\n{rule.expression}\n))"
 
 
-def _together(rules: list[pa.ChunkedArray]) -> pa.Array:
-    """The patterns of several rules, row by row, as one: characters are equal where those of every rule are."""
+def _joint(patterns: Sequence[str]) -> str:
+    """The patterns of several rules as one: characters are equal where those of every rule are."""
+    classes: dict[tuple[str, ...], str] = {}
+    return "".join(classes.setdefault(values, chr(65 + len(classes))) for values in zip(*patterns, strict=True))
+
+
+def _together(rules: Sequence[pa.ChunkedArray], same: Sequence[str]) -> pa.Array:
+    """The joint pattern row by row, of rules whose patterns differ and of those that have the same for every row."""
     encoded = [rule.combine_chunks().dictionary_encode() for rule in rules]
     different, which = np.unique(np.stack([rule.indices for rule in encoded]), axis=1, return_inverse=True)
-    joint = []
-    for row in different.T:
-        patterns = [rule.dictionary[int(at)].as_py() for rule, at in zip(encoded, row, strict=True)]
-        classes: dict[tuple[str, ...], str] = {}
-        joint.append(
-            "".join(classes.setdefault(values, chr(65 + len(classes))) for values in zip(*patterns, strict=True))
-        )
+    joint = [
+        _joint([*same, *(rule.dictionary[int(at)].as_py() for rule, at in zip(encoded, row, strict=True))])
+        for row in different.T
+    ]
     return pa.array(joint, pa.string()).take(pa.array(which.ravel()))

@@ -78,9 +78,7 @@ class Sampled(Annotator, Sampling):
 
     def groups(self, work: Work) -> list[Group]:
         """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group."""
-        # The large table is joined once, to narrow ones: DuckDB holds one side of a join in memory.
-        wanted = f"(from {self.patterns(work)} semi join wanted using (id))"
-        gradable = f"problems join {wanted} using (id) where verifier is not null"
+        gradable = f"problems join {self.patterns(work)} using (id) where verifier is not null"
         sources = [source for (source,) in work.con.execute(f"select distinct source from {gradable}").fetchall()]
         by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
         for source, rollouts in self.rollouts(work, sorted(sources)).items():
@@ -95,7 +93,7 @@ class Sampled(Annotator, Sampling):
         ]
 
     def patterns(self, work: Work) -> str:
-        """SQL with id and pattern (settling.py) of the problems to sample."""
+        """SQL with id and pattern (settling.py) of the wanted problems that are to be sampled."""
         raise NotImplementedError  # every kind has its own
 
     def view(self, work: Work, groups: list[Group], outcomes: Outcomes) -> pa.Table:

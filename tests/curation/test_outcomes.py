@@ -183,7 +183,7 @@ def test_every_rule_comes_out_as_if_all_n_were_drawn(
     decisions.add(FORM, pa.Table.from_pylist(form, schema=pa.schema([("id", pa.string()), *FORM.columns])))
     decisions.wanted(everything=True)
     patterns = decisions.patterns(RATE, rules)
-    by_id = {} if patterns is None else dict(zip(*(c.to_pylist() for c in patterns.columns), strict=True))
+    by_id = {} if patterns is None else dict(con.execute(f"select id, pattern from {patterns}").fetchall())
     pattern = [by_id.get(str(i), never(N)) for i in range(len(rows))]
 
     made = Outcomes(N, pa.chunked_array([pa.array(pattern)]), cut_off_fails)
