@@ -26,6 +26,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "pass_rates": {
             e["key"]: histogram(dataset, e) for e in manifest["annotators"] if e["annotator"] == "pass_rate"
         },
+        "gold": {e["key"]: golds(dataset, e) for e in manifest["annotators"] if e["annotator"] == "gold"},
         "guesses": {e["key"]: guesses(dataset, e) for e in manifest["annotators"] if e["annotator"] == "guess"},
         "sets": {
             config: {split: splits[split]["rows"] for split in SPLITS} for config, splits in manifest["sets"].items()
@@ -57,6 +58,20 @@ def histogram(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any
         dict(zip(("passes", "problems", "kept"), (label, *counts.get(number, (0, 0))), strict=True))
         for number, label in enumerate(labels)
     ]
+
+
+def golds(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any]]:
+    """Whether verifiers accept the problems' own answers, by source, and the reason they give most often when not."""
+    accepted, reason = (quoted(annotator["prefix"] + name) for name in ("gold_accepted", "gold_reason"))
+    found = arrow(
+        dataset.store.connect(),
+        f"""select source, count(*) filter ({accepted}) as accepted, count(*) filter (not {accepted}) as rejected,
+            count(*) filter ({accepted} is null) as unknown,
+            coalesce(mode({reason}) filter ({reason} <> '' and {accepted} is not true), '') as reason
+        from {dataset.decisions()} where list_contains(measured, {literal(annotator["key"])})
+        group by source order by rejected + unknown desc, source""",
+    )
+    return list(found.to_pylist())
 
 
 def guesses(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any]]:
@@ -102,6 +117,8 @@ def show(console: Console, data: dict[str, Any]) -> None:
         f"{counts['rejected']:,} rejected\n"
     )
     show_funnel(console, counts, data["funnel"], data["sources"])
+    for key, sources in data["gold"].items():
+        show_gold(console, key, sources)
     for key, bins in data["pass_rates"].items():
         show_histogram(console, key, bins)
     for key, kinds in data["guesses"].items():
@@ -138,6 +155,31 @@ def show_funnel(
         undecided = rule["unmeasured"]
         why += f"  [yellow]({undecided:,} undecided)[/]" if undecided else ""
         table.add_row(plain(rule["rule"]), f"-{gone:,}" if gone else "0", f"{left:,}", _bar(left, read), why)
+    console.print(table)
+    console.print()
+
+
+def show_gold(console: Console, key: str, sources: list[dict[str, Any]]) -> None:
+    """The sources with an answer that is not accepted; the others are counted."""
+    table = Table(
+        *("source", "accepted", "rejected", "unknown", "commonest reason"),
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        title=f"{plain(key)}: does the verifier accept the problem's own answer?",
+        title_justify="left",
+        title_style="",
+    )
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    whole = [row for row in sources if not row["rejected"] + row["unknown"]]
+    for row in sources:
+        if row not in whole:
+            counts = (f"{row[name]:,}" for name in ("accepted", "rejected", "unknown"))
+            table.add_row(plain(row["source"]), *counts, plain(_line(row["reason"])))
+    if whole:
+        named = plain(whole[0]["source"]) if len(whole) == 1 else f"{len(whole)} sources"
+        table.add_row(named, f"{sum(row['accepted'] for row in whole):,}", "0", "0", "")
     console.print(table)
     console.print()
 

@@ -37,6 +37,7 @@ def test_rows_and_names_are_shown_as_they_are() -> None:
     assert "\\x1b]0;owned\\x07 \\x9b31m \\x00 \\u202e [/b]" in shown
     counts = {"read": 1, "kept": 0, "dropped": 0, "rejected": 1}
     data = {"dataset": BAD, "folder": "w[/]x", "counts": counts, "funnel": [], "pass_rates": {BAD: []}, "sets": {}}
+    data |= {"gold": {BAD: [{"source": BAD, "accepted": 0, "rejected": 1, "unknown": 0, "reason": BAD}]}}
     data |= {"guesses": {BAD: [{"kind": BAD, "guessed": 0, "tested": 1}]}}
     shown = printed(summary.show, data | {"sources": {"s": {"reasons": {BAD: 1}}}})
     assert "w[/]x" in shown
@@ -62,6 +63,24 @@ def test_samples_beyond_where_the_rules_were_settled_are_marked(lab: Lab) -> Non
     data = why.why(dataset, some["id"])
     assert [r["extra"] for r in data["rollouts"]["pass_rate"]] == [False, False, False, True]  # P P F, and one more
     assert "4 rollouts, 1 of them beyond where the rules were settled: they do not count" in printed(why.show, data)
+
+
+def test_answers_that_their_own_verifier_refuses_are_counted_by_source(lab: Lab) -> None:
+    lab.source("letters", [{"prompt": "Which?", "answer": answer} for answer in ("B", "none")], verifier="choice")
+    lab.recipe["annotate"], lab.recipe["keep"] = {"gold": {}}, {}
+    dataset = lab().dataset
+    assert dataset is not None
+    data = summary.summary(dataset)
+    reason = "the reference answer names no choice: 'none'"
+    assert data["gold"] == {
+        "gold": [
+            {"source": "letters", "accepted": 1, "rejected": 0, "unknown": 1, "reason": reason},
+            {"source": "sums", "accepted": 6, "rejected": 0, "unknown": 0, "reason": ""},
+        ]
+    }
+    shown = printed(summary.show, data)
+    assert ["letters", "1", "0", "1", *reason.split()] in [line.split() for line in shown.splitlines()]
+    assert ["sums", "6", "0", "0"] in [line.split() for line in shown.splitlines()]
 
 
 def test_hits_of_the_guess_test_are_counted_by_kind_of_answer(lab: Lab) -> None:
