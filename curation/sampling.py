@@ -45,6 +45,8 @@ __all__ = ["Sampler", "SamplingError", "Tally"]
 # No sample is drawn while so many wait for their verdicts: graders that are slower than the server slow it down.
 VERDICTS_IN_FLIGHT = 2048
 BATCH = 1024
+ROWS_A_COMMIT = 2048
+"""A commit comes sooner than it is due when so many rollouts wait for it: texts are long."""
 REFUSED_IN_A_ROW = 20
 """So many problems refused without an answer between them are no matter of the problems."""
 CODES = {"correct": PASS, "wrong": FAIL, "error": ERROR}
@@ -139,6 +141,7 @@ class Sampler:
     async def _run(self) -> None:
         ended = asyncio.Event()
         self._loop, self._idle, self._heard = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._due = asyncio.Event()
         self._room = asyncio.Semaphore(VERDICTS_IN_FLIGHT)
         try:
             async with self.client, asyncio.TaskGroup() as commits:
@@ -152,6 +155,7 @@ class Sampler:
                     for task in watching:
                         task.cancel()
                 ended.set()
+                self._due.set()
         finally:
             # After an error, or Ctrl-C. Else nothing is left here.
             _write(self._taken())
@@ -189,6 +193,8 @@ class Sampler:
             self.outcomes.codes[place] = MISSING
         else:
             self._rows[number].append(drawn)
+            if len(self._rows[number]) >= ROWS_A_COMMIT:
+                self._due.set()
             if drawn["finish_reason"] == "length":
                 self._know(place, CUT_OFF)
             else:
@@ -371,11 +377,10 @@ class Sampler:
     async def _commit_regularly(self, ended: asyncio.Event) -> None:
         """Commits in a thread, so that the server does not wait for the disk."""
         while not ended.is_set():
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(annotate.SECONDS_BETWEEN_COMMITS):
-                    await ended.wait()
-            except TimeoutError:
-                pass
+                    await self._due.wait()
+            self._due.clear()
             await asyncio.to_thread(_write, self._taken())
 
     def _taken(self) -> "list[_Rows]":
