@@ -438,6 +438,82 @@ def import_(
             say(console, line)
 
 
+@main.command()
+@click.argument("file")
+@click.option(
+    "--verifier", default="math", show_default=True, metavar="NAME", help="Of rows that name none themselves."
+)
+@click.option("--answer", metavar="COL", help="The column of reference answers.")
+@click.option("--completion", metavar="COL", help="The column of completions: texts, or a list of them in each row.")
+@click.option("--label", metavar="COL", help="The column that says which are right: true or false, 1 or 0.")
+@click.option("--args", "args_", metavar="COL", help="The column of the verifier's arguments (JSON objects).")
+@click.option("--out", metavar="FILE.parquet", help="Write the rows with outcome, extracted and reason.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that grade; by default one a CPU.")
+@click.option(
+    "--judge", metavar="MODEL", help="A model that grades too: a key of --recipe, URL#NAME, a folder, a Hub name."
+)
+@click.option("--recipe", metavar="RECIPE", help="Where --judge names a model.")
+@click.option("--judging", multiple=True, metavar="NAME=VALUE", help="How it judges: --judging twice=true")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@workspace_option
+@json_option
+def verify(
+    file: str,
+    verifier: str,
+    answer: str | None,
+    completion: str | None,
+    label: str | None,
+    args_: str | None,
+    out: str | None,
+    workers: int | None,
+    judge: str | None,
+    recipe: str | None,
+    judging: tuple[str, ...],
+    quiet: bool,
+    workspace: str,
+    as_json: bool,
+) -> None:
+    """Grade the completions in FILE, and say how far the verdicts agree with its labels.
+
+    FILE is JSON Lines (also .zst, .gz) or Parquet with a row an answer and its completion, or a list of completions. Columns
+    with usual names are found. A label column, when there is one, says which completions are right.
+
+    \b
+    cuvee verify rollouts.jsonl
+    cuvee verify old.parquet --answer gold --completion text --label score --out graded.parquet
+    cuvee verify labelled.jsonl --judge http://host:8000/v1#qwen3-8b --judging twice=true
+    cuvee verify labelled.jsonl --judge judge --recipe my.yaml --judging kind=quality --judging "rubric=It is polite."
+
+    A judge is a model that decides what rules cannot. Its false accepts and false rejects are told beside the verifier's,
+    and put on record in the workspace: a dataset that it has graded can then say how far it is to be trusted.
+
+    A judge's settings: kind (equivalence or quality), rubric, twice, reasoning, max_tokens, max_characters.
+    """
+    with mistakes():
+        from curation.progress import Progress
+        from flows.judged import JudgeAsked
+        from flows.verified import show
+        from flows.verifying import verify as grade
+
+        if judge is None and (recipe is not None or judging):
+            raise click.UsageError("--recipe and --judging are about a judge; name it with --judge")
+        asked = None if judge is None else JudgeAsked(judge, recipe, pairs("--judging", judging))
+        told = grade(
+            file,
+            workspace,
+            verifier=verifier,
+            columns={"answer": answer, "completion": completion, "label": label, "args": args_},
+            out=out,
+            workers=workers,
+            judge=asked,
+            progress=Progress(quiet=quiet),
+        )
+        if as_json:
+            click.echo(json_text(told))
+        else:
+            show(terminal(), told)
+
+
 @main.group(invoke_without_command=True)
 @click.pass_context
 def recipes(context: click.Context) -> None:

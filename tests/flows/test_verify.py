@@ -1,0 +1,442 @@
+"""`cuvee verify`: files of anybody's rollouts, graded; with labels, how far the verdicts agree with them."""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from judge_server import NAME, JudgeServer
+
+from curation.judge_record import record
+from curation.store import Store
+from curation.verify.agreement import Agreement, Rate, wilson
+from flows.answered import columns, right
+from flows.cli import main
+from flows.judged import JudgeAsked
+
+EQUIVALENCE = Path(__file__).parents[3] / "shared" / "data" / "equivalence" / "grader_labelled_pairs.jsonl.zst"
+ROWS = [
+    {"answer": "4", "completion": "2 + 2, so the answer is 4", "correct": True},
+    {"answer": "4", "completion": r"\boxed{5}", "correct": False},
+    {"answer": "1/2", "completion": "The answer is 0.5", "correct": False},
+    {"answer": "1,000", "completion": "The answer is 100", "correct": True},
+]
+"""The verifier agrees with two labels; one right answer is labelled wrong, and one wrong answer right."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def jsonl(rows: list[Any], name: str = "rows.jsonl") -> str:
+    Path(name).write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return name
+
+
+def parquet(rows: list[dict[str, Any]], name: str = "rows.parquet") -> str:
+    pq.write_table(pa.Table.from_pylist(rows), name)
+    return name
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["verify", "--quiet", *arguments])
+
+
+def told(*arguments: str) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def wrong(*arguments: str) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    return result.stderr
+
+
+# ---- grading and agreement
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_a_file_is_graded_and_compared_with_its_labels(folder: Path, write: Any) -> None:
+    data = told(write(ROWS))
+    assert data["columns"] == {"answer": "answer", "completion": "completion", "label": "correct"}
+    assert data["verdicts"] == {"math": {"correct": 2, "wrong": 2, "error": 0}}
+    found = data["agreement"]
+    assert found["right"] == {"correct": 1, "wrong": 1, "error": 0}
+    assert found["wrong"] == {"correct": 1, "wrong": 1, "error": 0}
+    assert (found["agreement"]["count"], found["agreement"]["of"]) == (2, 4)
+    assert (found["false_accepts"]["count"], found["false_accepts"]["of"]) == (1, 2)
+    assert (found["false_rejects"]["count"], found["false_rejects"]["of"]) == (1, 2)
+    assert [(one["row"], one["label"], one["outcome"], one["extracted"]) for one in data["disagreements"]] == [
+        (2, "wrong", "correct", "0.5"),
+        (3, "right", "wrong", "100"),
+    ]
+
+
+def test_what_is_printed_says_it_all(folder: Path) -> None:
+    result = run(jsonl(ROWS))
+    assert result.exit_code == 0
+    said = " ".join(result.stdout.split())
+    for part in (
+        "rows.jsonl: 4 rows, 4 completions (answer in answer, completion in completion, label in correct)",
+        "math 4 2 2 0",
+        "labelled right 1 1 0",
+        "false accepts 50.00% 12.09% to 87.91% 1 of 2 labelled wrong",
+        "2 wrong correct 1/2 0.5",
+    ):
+        assert part in said
+
+
+def test_without_labels_it_only_grades(folder: Path) -> None:
+    rows = [{key: row[key] for key in ("answer", "completion")} for row in ROWS]
+    data = told(jsonl(rows))
+    assert (data["agreement"], data["disagreements"]) == (None, [])
+    assert data["verdicts"]["math"]["correct"] == 2
+    assert "with a column of them (--label)" in run(jsonl(rows)).stdout
+
+
+def test_a_verdict_that_failed_is_no_part_of_a_rate(folder: Path) -> None:
+    data = told(jsonl([*ROWS[:2], {"answer": None, "completion": "4", "correct": True}]))
+    assert data["verdicts"] == {"math": {"correct": 1, "wrong": 1, "error": 1}}
+    assert data["errors"] == [{"reason": "the problem has no answer", "count": 1, "first_row": 2}]
+    assert data["agreement"]["right"]["error"] == 1
+    assert data["agreement"]["agreement"]["of"] == 2
+
+
+def test_packed_files_are_read(folder: Path) -> None:
+    with gzip.open("rows.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in ROWS))
+    assert told("rows.jsonl.gz")["verdicts"]["math"]["correct"] == 2
+
+
+def test_a_row_may_name_its_verifier(folder: Path) -> None:
+    rows = [
+        {"answer": "B", "completion": "The answer is (B).", "verifier": "choice", "verifier_args": None},
+        {"answer": "Blue", "completion": "blue", "verifier": "exact", "verifier_args": '{"ignore_case": true}'},
+        {"answer": "1/2", "completion": "0.5", "verifier": None, "verifier_args": None},
+    ]
+    counts = {name: {"correct": 1, "wrong": 0, "error": 0} for name in ("choice", "exact", "math")}
+    assert told(jsonl(rows))["verdicts"] == counts
+    assert told(parquet(rows))["verdicts"] == counts
+
+
+def test_arguments_may_be_an_object(folder: Path) -> None:
+    rows = [{"answer": "Blue", "completion": "blue", "how": {"ignore_case": True}}]
+    for file in (jsonl(rows), parquet(rows)):
+        assert told(file, "--verifier", "exact", "--args", "how")["verdicts"]["exact"]["correct"] == 1
+
+
+# ---- lists of completions
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_each_completion_of_a_list_is_graded(folder: Path, write: Any) -> None:
+    rows = [
+        {"answer": "4", "responses": ["4", "5"], "score": [1, 0]},
+        {"answer": "6", "responses": ["7"], "score": [1]},
+        {"answer": "8", "responses": [], "score": []},
+    ]
+    data = told(write(rows), "--out", "out.parquet")
+    assert (data["rows"], data["completions"]) == (3, 3)
+    assert data["verdicts"] == {"math": {"correct": 1, "wrong": 2, "error": 0}}
+    assert (data["agreement"]["agreement"]["count"], data["agreement"]["agreement"]["of"]) == (2, 3)
+    assert pq.read_table("out.parquet")["outcome"].to_pylist() == [["correct", "wrong"], ["wrong"], []]
+
+
+def test_labels_that_do_not_match_the_completions_cost_their_row(folder: Path) -> None:
+    rows = [{"answer": "4", "responses": ["4", "5"], "score": [1, 0]}, {"answer": "4", "responses": ["4"], "score": []}]
+    data = told(parquet(rows))
+    assert data["not_graded"] == [
+        {"reason": "a label is needed for each of 1 completions: []", "count": 1, "first_row": 1}
+    ]
+    assert data["verdicts"]["math"]["correct"] == 1
+
+
+def test_an_answer_that_looks_like_a_list_is_text(folder: Path) -> None:
+    assert told(jsonl([{"answer": "[1, 2]", "completion": "[1, 2]"}]))["verdicts"]["math"]["correct"] == 1
+
+
+# ---- rows that cannot be graded
+
+
+def test_a_bad_row_is_counted_and_the_others_are_graded(folder: Path) -> None:
+    rows = [
+        {"answer": "4", "completion": None},
+        ROWS[0],
+        "no JSON",
+        {"answer": "4", "completion": "4", "verifier": "maths"},
+        {"answer": "4", "completion": "4", "verifier_args": "[1]"},
+        {"answer": "4", "completion": "4", "verifier_args": "{"},
+        {"answer": "4", "completion": "4", "verifier_args": "[" * 100_000},
+        {"answer": "4", "completion": "4", "correct": "maybe"},
+    ]
+    data = told(jsonl(rows))
+    assert data["rows"] == 8
+    assert {(entry["first_row"], entry["reason"].split(":")[0]) for entry in data["not_graded"]} == {
+        (0, "the completion is null"),
+        (2, "not JSON"),
+        (3, "unknown verifier 'maths'"),
+        (4, "verifier_args must be a JSON object, not list"),
+        (5, "the verifier's arguments are no JSON"),
+        (6, "the verifier's arguments are nested too deeply"),
+    }
+    assert data["verdicts"] == {"math": {"correct": 2, "wrong": 0, "error": 0}}
+    assert [entry["first_row"] for entry in data["labels_not_read"]] == [7]
+    assert data["agreement"]["labelled"] == 1
+
+
+def test_a_file_with_nothing_to_grade_says_so(folder: Path) -> None:
+    data = told(jsonl([{"answer": "4", "completion": None}] * 3), "--out", "out.parquet")
+    assert data["not_graded"] == [{"reason": "the completion is null", "count": 3, "first_row": 0}]
+    assert data["verdicts"] == {}
+    assert pq.read_table("out.parquet")["outcome"].to_pylist() == ["error"] * 3
+
+
+def test_many_different_reasons_take_no_memory(folder: Path) -> None:
+    data = told(jsonl([{"answer": "4", "completion": "4", "verifier": f"v{n}"} for n in range(1500)]))
+    assert len(data["not_graded"]) == 20
+    assert data["not_graded"][0] == {"reason": "another reason", "count": 500, "first_row": 1000}
+
+
+def test_text_of_the_data_cannot_steer_the_terminal(folder: Path) -> None:
+    attack = "\x1b[2J[bold]\u202e"
+    rows = [{"answer": f"4{attack}", "completion": f"\\boxed{{5{attack}}}", "correct": True}]
+    result = run(jsonl(rows), "--verifier", "exact")
+    assert "\x1b" not in result.stdout
+    assert "\u202e" not in result.stdout
+    assert "[bold]" in result.stdout
+
+
+# ---- which column is what
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["answer", "completion"], ("answer", "completion", None)),
+        (["id", "gold", "pred", "equal"], ("gold", "pred", "equal")),
+        (["input", "output", "gts", "score", "step"], ("gts", "output", "score")),
+        (["Ground_Truth", "Response"], ("Ground_Truth", "Response", None)),
+    ],
+)
+def test_usual_names_are_found(names: list[str], found: tuple[str, str, str | None]) -> None:
+    of = columns(names, {})
+    assert (of.answer, of.completion, of.label) == found
+
+
+def test_a_column_that_is_given_is_not_taken_for_another() -> None:
+    of = columns(["answer", "solution", "correct"], {"completion": "solution"})
+    assert (of.answer, of.completion) == ("answer", "solution")
+
+
+def test_columns_that_cannot_be_told_are_named(folder: Path) -> None:
+    file = jsonl([{"gold": "4", "output": "4", "response": "4", "correct": 1, "label": "x"}])
+    assert "several columns could be the completion: output, response; say which with --completion" in wrong(file)
+    said = wrong(file, "--completion", "output")
+    assert "several columns could be the label: correct, label; say which with --label" in said
+    assert "--answer: there is no column 'gould'; there are gold, output" in wrong(file, "--answer", "gould")
+    assert "no column is known to be the answer; say which with --answer (there are a, b)" in wrong(
+        jsonl([{"a": 1, "b": 2}])
+    )
+
+
+def test_what_is_wrong_with_the_command_is_said_before_anything_is_graded(folder: Path) -> None:
+    file = jsonl(ROWS)
+    assert "no file 'nothing.jsonl'" in wrong("nothing.jsonl")
+    assert "unknown verifier 'maths'" in wrong(file, "--verifier", "maths")
+    assert "rows.jsonl holds no row" in wrong(jsonl([], "rows.jsonl"))
+    assert "holds no row that can be read: row 0 is not JSON" in wrong(jsonl(["x"]))
+    jsonl(ROWS, "more.jsonl")
+    assert "'*.jsonl' names 2 files; give one at a time" in wrong("*.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("label", "means"),
+    [(True, True), (0, False), (1.0, True), ("-1", False), (" Correct ", True), ("no", False), (None, None)],
+)
+def test_labels_are_read(label: Any, means: bool | None) -> None:
+    assert right(label) is means
+
+
+@pytest.mark.parametrize("label", ["maybe", 0.5, 7, [], ""])
+def test_a_label_between_right_and_wrong_is_not_guessed(label: Any) -> None:
+    with pytest.raises(ValueError, match="neither right"):
+        right(label)
+
+
+# ---- what is written
+
+
+def test_out_holds_the_rows_with_their_verdicts(folder: Path) -> None:
+    rows = [{**row, "id": number, "meta": {"x": [number]}} for number, row in enumerate(ROWS)]
+    rows[1]["completion"] = None
+    told(parquet(rows), "--out", "graded/out.parquet")
+    found = pq.read_table("graded/out.parquet").to_pylist()
+    assert [{key: row[key] for key in rows[0]} for row in found] == rows
+    assert [(row["outcome"], row["extracted"], row["reason"]) for row in found] == [
+        ("correct", "4", ""),
+        ("error", None, "the completion is null"),
+        ("correct", "0.5", ""),
+        ("wrong", "100", ""),
+    ]
+
+
+def test_half_a_character_in_json_text_is_written_as_a_question_mark(folder: Path) -> None:
+    rows = [{"answer": "4", "completions": '["\\\\boxed{\\ud800}", "4"]'}]
+    told(parquet(rows), "--verifier", "exact", "--out", "out.parquet")
+    assert pq.read_table("out.parquet")["extracted"].to_pylist() == [["?", "4"]]
+
+
+def test_out_replaces_nothing(folder: Path) -> None:
+    told(jsonl(ROWS), "--out", "out.parquet")
+    assert "out.parquet exists already" in wrong(jsonl(ROWS), "--out", "out.parquet")
+    assert "has a column 'outcome' already" in wrong("out.parquet", "--out", "other.parquet")
+
+
+@pytest.mark.parametrize("name", ["half.jsonl.gz", "damaged.parquet"])
+def test_a_file_that_cannot_be_read_to_its_end_leaves_no_half_of_an_out(folder: Path, name: str) -> None:
+    with gzip.open("whole.jsonl.gz", "wt") as packed:
+        packed.writelines(json.dumps(row) + "\n" for row in ROWS * 1000)
+    Path("half.jsonl.gz").write_bytes(Path("whole.jsonl.gz").read_bytes()[:-100])
+    table = pa.Table.from_pylist([row | {"noise": str(hash(n))} for n, row in enumerate(ROWS * 1000)])
+    pq.write_table(table, "damaged.parquet", row_group_size=1000)
+    content = bytearray(Path("damaged.parquet").read_bytes())
+    content[-20_000:-10_000] = bytes(10_000)
+    Path("damaged.parquet").write_bytes(content)
+    assert "cannot be read" in wrong(name, "--out", "graded/out.parquet")
+    assert [*folder.glob("graded/*"), *folder.glob("graded/.*")] == []
+
+
+# ---- a judge
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with JudgeServer() as running:
+        yield running
+
+
+def test_a_judge_is_measured_beside_the_verifier_and_put_on_record(folder: Path, server: JudgeServer) -> None:
+    name = f"{server.url}#{NAME}"
+    data = told(jsonl(ROWS), "--judge", name, "--out", "out.parquet")
+    judge = data["judge"]
+    # It compares letters: 1/2 and 0.5 are different to it, which is what the label says.
+    assert judge["verdicts"] == {"judge": {"correct": 1, "wrong": 3, "error": 0}}
+    assert judge["agreement"]["false_accepts"]["count"] == 0
+    assert (judge["agreement"]["false_rejects"]["count"], judge["agreement"]["false_rejects"]["of"]) == (1, 2)
+    assert (judge["with_rule"]["agreement"]["count"], judge["with_rule"]["agreement"]["of"]) == (3, 4)
+    assert judge["with_rule"]["correct_by"] == {"judge_only": 0, "rule_only": 1}
+    assert (judge["cost"]["calls"], judge["cost"]["tokens"]) == (4, 28)
+    assert pq.read_table("out.parquet")["judge_outcome"].to_pylist() == ["correct", "wrong", "wrong", "wrong"]
+
+    found = record(Store("cuvee-data"), JudgeAsked(name).judge())
+    assert found is not None
+    assert judge["record"].endswith(f"judges/{judge['settings_hash']}.json")
+    (entry,) = found["measured"]
+    assert entry["labels"]["file"] == "rows.jsonl"
+    assert entry["labels"]["sha256"] == data["file"]["sha256"]
+    assert entry["judge"] == judge["agreement"]
+    assert entry["rule"] == data["agreement"]
+    assert record(Store("cuvee-data"), JudgeAsked(name, settings={"twice": "true"}).judge()) is None
+    told(jsonl(ROWS), "--judge", name)
+    assert len(json.loads(Path(judge["record"]).read_text())["measured"]) == 1
+
+
+def test_what_is_printed_of_a_judge(folder: Path, server: JudgeServer) -> None:
+    result = run(jsonl(ROWS), "--judge", f"{server.url}#{NAME}", "--judging", "twice=true")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    for part in (
+        "judge 4 1 3 0",
+        "the judge agreement 75.00%",
+        "judge, verifier agreement 75.00%",
+        "The judge is judge (equivalence, asked twice): 8 calls",
+        "is not pinned",
+        "are on record in",
+    ):
+        assert part in said
+
+
+def test_a_judge_of_a_recipe_is_pinned_and_priced(folder: Path, server: JudgeServer) -> None:
+    model = {"model": NAME, "url": server.url, "revision": "v1", "price": {"completion_mtok": 1e6}}
+    recipe = {"name": "r", "sources": {"a": {"jsonl": jsonl(ROWS)}}, "models": {"wise": model}}
+    Path("r.yaml").write_text(json.dumps(recipe))
+    judge = told("rows.jsonl", "--judge", "wise", "--recipe", "r.yaml")["judge"]
+    assert (judge["unpinned"], judge["cost"]["dollars"]) == (False, 28.0)
+    assert "neither a model of r.yaml (wise)" in wrong("rows.jsonl", "--judge", "unwise", "--recipe", "r.yaml")
+
+
+def test_a_judge_whose_replies_are_no_verdicts_has_no_rates(folder: Path, server: JudgeServer) -> None:
+    server.reply = "equivalent!"
+    judge = told(jsonl(ROWS), "--judge", f"{server.url}#{NAME}")["judge"]
+    assert judge["verdicts"]["judge"] == {"correct": 0, "wrong": 0, "error": 4}
+    assert judge["agreement"]["false_accepts"] == {"count": 0, "of": 0, "rate": None, "low": 0.0, "high": 1.0}
+
+
+def test_a_judge_needs_labels_and_a_name(folder: Path, server: JudgeServer) -> None:
+    file, name = jsonl(ROWS), f"{server.url}#{NAME}"
+    plain = jsonl([{"answer": "4", "completion": "4"}], "plain.jsonl")
+    assert "shows only beside labels" in wrong(plain, "--judge", name)
+    assert f"say what the server calls the model: {server.url}#NAME" in wrong(file, "--judge", server.url)
+    assert "neither a model of a --recipe" in wrong(file, "--judge", "judge")
+    assert "'twise' is no setting of a judge; there are kind, rubric, twice" in wrong(
+        file, "--judge", name, "--judging", "twise=true"
+    )
+    assert "--judging: kind: " in wrong(file, "--judge", name, "--judging", "kind=taste")
+    assert "name it with --judge" in wrong(file, "--judging", "twice=true")
+    assert server.prompts == []
+
+
+# ---- intervals
+
+
+def test_the_interval_is_wilsons() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(5, 10) == pytest.approx((0.2692718, 0.7307282), abs=1e-6)
+    assert wilson(0, 100)[0] == 0.0
+    assert wilson(0, 100)[1] == pytest.approx(0.0263431, abs=1e-6)
+    assert wilson(1, 20, level=0.95) == pytest.approx((0.0088814, 0.2361312), abs=1e-6)
+
+
+@given(st.integers(1, 10**6).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))))
+def test_the_interval_holds_the_rate_and_mirrors(counts: tuple[int, int]) -> None:
+    count, of = counts
+    low, high = wilson(count, of)
+    assert 0 <= low <= count / of <= high <= 1
+    assert wilson(of - count, of) == pytest.approx((1 - high, 1 - low))
+
+
+def test_agreement_counts_the_two_kinds_of_mistakes_apart() -> None:
+    table = Agreement()
+    for label, outcome, times in ((True, "correct", 6), (True, "wrong", 2), (False, "correct", 1), (False, "wrong", 9)):
+        for _ in range(times):
+            table.add(label, outcome)  # type: ignore[arg-type]
+    table.add(True, "error")
+    assert table.agreement == Rate(15, 18)
+    assert (table.false_accepts, table.false_rejects) == (Rate(1, 10), Rate(2, 8))
+
+
+# ---- real rows
+
+
+def test_real_rows_with_labels_are_graded(folder: Path) -> None:
+    if not EQUIVALENCE.exists():
+        pytest.skip(f"{EQUIVALENCE} is not there")
+    with pa.input_stream(str(EQUIVALENCE), compression="zstd") as stream:
+        lines = stream.read().decode().splitlines()
+    numbers = [line for line in lines if re.fullmatch(r"-?\d+", json.loads(line)["gold"])][:300]
+    data = told(jsonl(numbers))
+    assert data["columns"] == {"answer": "gold", "completion": "pred", "label": "equal"}
+    assert (data["rows"], data["agreement"]["labelled"]) == (300, 300)
+    assert data["agreement"]["agreement"]["rate"] > 0.9
