@@ -25,13 +25,22 @@ from pydantic import BaseModel, ConfigDict
 from curation import problem
 from curation.budget import Budget
 from curation.duck import arrow, batches
-from curation.model import Model, ModelError, RunningServer, ServerError, serve
+from curation.graders import Graders
+from curation.judge import Judge
+from curation.judging import Grader, graders_of
+from curation.model import Model, ModelError, RunningServer, ServerError, api_key, serve
 from curation.pool import Pool
 from curation.progress import Progress, Step
 from curation.store import Store, settings_hash
+from curation.verify import JUDGE
+from curation.verify.pool import graders
 
 CHUNK_ROWS = 1024
 SECONDS_BETWEEN_COMMITS = 5.0
+
+
+class JudgeMissing(ValueError):
+    """Problems name a judge, and there is none."""
 
 
 class HowItRuns:
@@ -57,12 +66,16 @@ class Work:
     """How prompts differ by source."""
     patterns: str | None = None
     """When sampling may stop, for the annotator that measures now: SQL with id and pattern (rules.Decisions.patterns)."""
+    judge: Judge | None = None
+    """What grades problems whose verifier is `judge`."""
     budget: Budget | None = None
     """What the run may spend."""
     drawn: dict[str, dict[str, int]] = field(default_factory=dict)
     """Samples and tokens that this run drew, by the annotator's key; empty when all was there."""
     running: dict[str, tuple[RunningServer, ...]] = field(default_factory=dict)
     """Model servers that are open, by the settings of their model."""
+    _grader: Grader | None = None
+    """The judge, once it was needed."""
 
     def servers(self, model: Model) -> tuple[RunningServer, ...]:
         """The model's servers; reached or started at the first call, ended with the run.
@@ -83,6 +96,27 @@ class Work:
                 if not server.reached:
                     self.store.warn(f"{server.url} did not answer when the run began")
         return self.running[key]
+
+    def graders(self) -> Graders:
+        """Who grades the wanted problems; a judge's servers are reached or started at the first call that needs them.
+
+        Raises JudgeMissing where problems name a judge and the recipe has none.
+        """
+        judged = count(self.con, f"problems semi join wanted using (id) where verifier = '{JUDGE}'")
+        if not judged:
+            return Graders(graders())
+        if self.judge is None:
+            raise JudgeMissing(
+                f"{judged} problems name the verifier `{JUDGE}`, and the recipe has no judge: "
+                f"add `{JUDGE}: {{model: ...}}` with one of its models"
+            )
+        if self._grader is None:
+            servers = self.servers(self.judge.model)
+            asked = graders_of(self.judge, servers, api_key(self.judge.model), self.progress.line)
+            self._grader = self.exits.enter_context(asked)
+            if self.budget is not None:
+                self.budget.hire(self.judge.model.price, self.judge.model.serve.tensor_parallel_size * len(servers))
+        return Graders(graders(), self._grader)
 
     @property
     def folder(self) -> Path:

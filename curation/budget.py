@@ -104,10 +104,14 @@ class Budget:
         if price is not None and price.gpu_hour is not None:
             self._hourly.append((self.clock(), price.of(1.0, gpus, 0, 0)))
 
+    def pay(self, price: Price | None, tokens: int, prompt_tokens: int) -> None:
+        """Counts what is no sample: what a judge took."""
+        self._spent += self._cost(price, tokens, prompt_tokens)
+
     def spend(self, price: Price | None, tokens: int, prompt_tokens: int) -> None:
         """Counts a sample."""
         self._samples += 1
-        self._spent += self._cost(price, tokens, prompt_tokens)
+        self.pay(price, tokens, prompt_tokens)
 
     def _cost(self, price: Price | None, tokens: int, prompt_tokens: int) -> float:
         """What samples spend, beside the time they take."""

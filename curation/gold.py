@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from curation.annotate import Annotator
-from curation.verify import as_completion, versions
+from curation.verify import JUDGE, as_completion, versions
 from curation.verify.pool import Job, graders
 
 
@@ -47,6 +47,8 @@ class Gold(Annotator):
         """The answer as a completion to grade, or why there is none."""
         if row["verifier"] is None:
             return "the problem has no verifier"
+        if row["verifier"] == JUDGE:
+            return "a judge grades this problem"
         try:
             completion = as_completion(row["verifier"], row["answer"], row["verifier_args"])
         except ValueError as error:

@@ -10,22 +10,23 @@ import pyarrow.compute as pc
 
 from curation import annotate
 from curation.duck import batches
+from curation.graders import Graders, job
 from curation.progress import Step
-from curation.rollouts import ROLLOUTS, VERDICTS
+from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
 from curation.standing import Group
-from curation.verify import Verdict, version
-from curation.verify.pool import GraderPool, Job
+from curation.verify import Verdict
 
 BATCH = 1024
 
 
-def verdict_row(rollout: str, problem_id: str, verifier: str, verdict: Verdict) -> dict[str, Any]:
+def verdict_row(rollouts: Rollouts, rollout: str, problem_id: str, verifier: str, verdict: Verdict) -> dict[str, Any]:
     """A row of VERDICTS."""
+    filed, version = rollouts.filed_as(verifier)
     return {
         "rollout": rollout,
         "problem_id": problem_id,
-        "verifier": verifier,
-        "verifier_version": version(verifier),
+        "verifier": filed,
+        "verifier_version": version,
         "outcome": verdict.outcome,
         "extracted": verdict.extracted,
         "reason": verdict.reason,
@@ -33,7 +34,7 @@ def verdict_row(rollout: str, problem_id: str, verifier: str, verdict: Verdict) 
 
 
 def grade_stored(
-    con: duckdb.DuckDBPyConnection, graders: GraderPool, groups: Sequence[Group], ungraded: pa.Table, step: Step
+    con: duckdb.DuckDBPyConnection, graders: Graders, groups: Sequence[Group], ungraded: pa.Table, step: Step
 ) -> None:
     """Grades stored rollouts and commits every few seconds. ungraded: group, problem (its row there), rollout, filename."""
     for number, group in enumerate(groups):
@@ -44,20 +45,20 @@ def grade_stored(
         with con.cursor() as cursor:
             cursor.register("asked", group.problems.append_column("problem", pa.array(range(group.problems.num_rows))))
             cursor.register("ungraded", rows)
-            query = f"""select rollout, id, verifier, answer, text, verifier_args
+            query = f"""select rollout, id, verifier, prompt, answer, text, verifier_args
                 from {scan} join ungraded using (rollout, filename) join asked using (problem)"""
             _grade(group, graders, batches(cursor, query, BATCH), step)
 
 
-def _grade(group: Group, graders: GraderPool, rows: pa.RecordBatchReader, step: Step) -> None:
+def _grade(group: Group, graders: Graders, rows: pa.RecordBatchReader, step: Step) -> None:
     done: list[dict[str, Any]] = []
     committed = time.monotonic()
     try:
         for batch in rows:
             found = batch.to_pylist()
-            jobs = (Job(row["verifier"], row["answer"], row["text"], row["verifier_args"]) for row in found)
+            jobs = (job(row, row["text"]) for row in found)
             for row, verdict in zip(found, graders.grade_many(jobs), strict=True):
-                done.append(verdict_row(row["rollout"], row["id"], row["verifier"], verdict))
+                done.append(verdict_row(group.rollouts, row["rollout"], row["id"], row["verifier"], verdict))
                 step.advance(1)
             if time.monotonic() - committed >= annotate.SECONDS_BETWEEN_COMMITS:
                 _commit(group, done)

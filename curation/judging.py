@@ -13,7 +13,6 @@ A job's `args` may hold `question`, the problem's text, which is shown too, and 
 import asyncio
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -27,10 +26,8 @@ from curation.replies import Refused
 from curation.sql import short
 from curation.verify import Verdict, decode_args
 from curation.verify.extract import NO_ANSWER, NOT_CLOSED, final_text, last_boxed, stated_answer
-from curation.verify.jobs import Job, JobTuple
+from curation.verify.jobs import Job, JobTuple, in_order
 
-NAME = "judge"
-"""The `verifier` of its verdicts."""
 CONTRADICTS = "the judge contradicts itself"
 PATIENCE = 120.0
 """Seconds that servers may be away before the work is given up."""
@@ -149,17 +146,7 @@ class Grader:
 
     def grade_many(self, jobs: Iterable[Job | JobTuple]) -> Iterator[Verdict]:
         """The verdicts of the jobs, in their order; jobs are read only a bounded number ahead of the verdicts taken."""
-        ahead: deque[Future[Verdict]] = deque()
-        try:
-            for job in jobs:
-                ahead.append(self.submit(job))
-                if len(ahead) >= self.judging.client.slots * _AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:  # the caller stopped early
-                future.cancel()
+        return in_order(self.submit, jobs, self.judging.client.slots * _AHEAD)
 
 
 @contextmanager

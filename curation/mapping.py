@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from curation import problem, sql
 from curation.duck import arrow, connect, literal, quoted
 from curation.source import ROW, Source, SourceError
-from curation.verify import VERIFIERS
+from curation.verify import JUDGE, VERIFIERS
 
 BATCH_ROWS = 2048
 EXCERPT = 200
@@ -147,8 +147,8 @@ def _refuse(row: Mapping[str, Any]) -> None:
     """Raises _Refused for a row that is no problem."""
     if row["prompt"] is None or not row["prompt"].strip():
         raise _Refused("no prompt")
-    if row["verifier"] is not None and row["verifier"] not in VERIFIERS:
-        raise _Refused(f"unknown verifier: {row['verifier']}; known are {', '.join(VERIFIERS)}")
+    if row["verifier"] is not None and row["verifier"] not in (known := [*VERIFIERS, JUDGE]):
+        raise _Refused(f"unknown verifier: {row['verifier']}; known are {', '.join(known)}")
     if row["verifier_args"] is not None and not isinstance(_json("verifier_args", row["verifier_args"]), dict):
         raise _Refused("verifier_args is not a JSON object")
 

@@ -255,6 +255,7 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
             [[r["source"], r["license"] or "unknown", r["problems"], r["kept"]] for r in manifest["licenses"]],
         ),
         "",
+        *_judge(manifest.get("judge")),
         "## Sets",
         "",
         *_table(
@@ -272,6 +273,24 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _judge(judge: Mapping[str, Any] | None) -> list[str]:
+    """Who judged, and how far it is to be trusted."""
+    if judge is None:
+        return []
+    measured = judge["measured"]
+    if measured is None:
+        trust = "This judge was **never measured** on labelled answers where this dataset was made."
+    else:
+        rates = (
+            f"{name.replace('_', ' ')} {rate['rate']:.1%} (90 % interval {rate['low']:.1%} to {rate['high']:.1%})"
+            for name in ("false_accepts", "false_rejects")
+            if (rate := measured["judge"][name])["of"]
+        )
+        trust = f"On {measured['judge']['labelled']:,} labelled answers ({measured['date'][:10]}): {', '.join(rates)}."
+    told = f"{judge['problems']:,} problems are graded by a model, {_cell(judge['model'])}, not by rules. {trust}"
+    return ["## Judge", "", told, ""]
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> list[str]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from curation.duck import literal
 from curation.prompt import Prompt
 from curation.store import SETTINGS, Store, settings_hash
-from curation.verify import VERIFIERS, version
+from curation.verify import JUDGE, VERIFIERS, version
 
 # Raised when the same settings would ask a model for something else.
 VERSION = 1
@@ -93,15 +93,17 @@ class Rollouts:
     prompt: Prompt
     sampling: Sampling
     version: int = VERSION
+    judge: str | None = None
+    """Hash of the judge whose verdicts count, for problems that name one."""
 
     @classmethod
-    def filed(cls, store: Store, name: str) -> Self:
+    def filed(cls, store: Store, name: str, judge: str | None = None) -> Self:
         """Those that lie under a hash, by the settings beside them. Raises FileNotFoundError when there are none."""
         settings = store.read_json(store.path("rollouts", name, SETTINGS))
         if settings is None:
             raise FileNotFoundError(store.path("rollouts", name, SETTINGS))
         prompt, sampling = Prompt.model_validate(settings["prompt"]), Sampling.model_validate(settings["sampling"])
-        return cls(store, settings["model"], prompt, sampling, settings["version"])
+        return cls(store, settings["model"], prompt, sampling, settings["version"], judge)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -152,22 +154,28 @@ class Rollouts:
             qualify row_number() over (partition by problem_id, sample_index
                 order by finish_reason = 'length', max_tokens desc, filename, rollout) = 1)"""
 
+    def filed_as(self, verifier: str) -> tuple[str, int]:
+        """The `verifier` and `verifier_version` of its verdicts. All that shapes those of a judge is in its hash."""
+        return (f"{JUDGE}-{self.judge}", 1) if verifier == JUDGE else (verifier, version(verifier))
+
     def graded(self, n: int, max_tokens: int, problems: str) -> str:
         """SQL: `chosen` with the verdict of the problem's verifier in its present version.
 
         Adds outcome, extracted, reason; NULL where there is no verdict yet. problems: SQL with id and verifier. Of two
         verdicts on one rollout one that is no error counts, then the one in the part with the smaller name.
         """
-        versions = ", ".join(f"({literal(name)}, {version(name)})" for name in VERIFIERS)
+        names = [*VERIFIERS, *([JUDGE] if self.judge is not None else [])]
+        filed = {name: self.filed_as(name) for name in names}
+        known = ", ".join(f"({literal(name)}, {literal(under)}, {present})" for name, (under, present) in filed.items())
         return f"""(
             select chosen.*, verdict.outcome, verdict.extracted, verdict.reason
             from {self.chosen(n, max_tokens, problems)} as chosen
             join (select id, verifier from {problems}) as problem on problem.id = chosen.problem_id
             left join (
-                select rollout, verifier, outcome, extracted, reason
+                select rollout, known.name as verifier, outcome, extracted, reason
                 from {self.store.scan(self.verdict_folder, VERDICTS)} as v
-                join (values {versions}) as known(name, present)
-                    on v.verifier = known.name and v.verifier_version = known.present
+                join (values {known}) as known(name, filed, present)
+                    on v.verifier = known.filed and v.verifier_version = known.present
                 qualify row_number() over (
-                    partition by rollout, verifier order by outcome = 'error', filename) = 1
+                    partition by rollout, known.name order by outcome = 'error', filename) = 1
             ) as verdict on verdict.rollout = chosen.rollout and verdict.verifier = problem.verifier)"""

@@ -22,7 +22,6 @@ from curation.prompt import Prompt
 from curation.rollouts import Rollouts, Sampling
 from curation.sampling import Sampler, Tally
 from curation.standing import NEEDED, Group, Standing, ids, standing
-from curation.verify.pool import graders
 
 CUT_OFF_WARNING = 0.1
 
@@ -74,7 +73,11 @@ class Sampled(Annotator, Sampling):
                 f"pinned ones. Give models.{self.model}.revision to say which weights it serves"
             )
         prompts = {source: self.prompt_of(model, work.prompts.get(source, {})) for source in sources}
-        return {source: Rollouts(work.store, known, prompt, self.sampling()) for source, prompt in prompts.items()}
+        judge = None if work.judge is None else work.judge.hash
+        return {
+            source: Rollouts(work.store, known, prompt, self.sampling(), judge=judge)
+            for source, prompt in prompts.items()
+        }
 
     def groups(self, work: Work) -> list[Group]:
         """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group."""
@@ -130,7 +133,7 @@ class Sampled(Annotator, Sampling):
         known = self.standing(work, groups)
         if known.ungraded.num_rows:  # first: it may settle all
             with work.progress.step(name, known.ungraded.num_rows, "verdicts") as step:
-                grade_stored(work.con, graders(), groups, known.ungraded, step)
+                grade_stored(work.con, work.graders(), groups, known.ungraded, step)
             known = self.standing(work, groups)
         if known.open:
             self._sample(work, name, groups, known)  # what it learns is in `known` too
@@ -155,13 +158,15 @@ class Sampled(Annotator, Sampling):
             work.budget.hire(model.price, model.serve.tensor_parallel_size * len(servers))
         client = Client(servers, api_key(model), model.concurrency, self.patience, work.progress.line)
         with work.progress.step(name, missing, self.UNIT) as step:
-            sampler = Sampler(
-                work.con, client, graders(), groups, known, self.max_tokens, step, work.budget, model.price
-            )
+            graders = work.graders()
+            before = graders.cost.told()
+            sampler = Sampler(work.con, client, graders, groups, known, self.max_tokens, step, work.budget, model.price)
             try:
                 sampler.run()
             finally:
                 _report(work, name, sampler.tally, missing)
+                judged = {key: value - before[key] for key, value in graders.cost.told().items()}
+                work.drawn[name] |= {f"judge_{key}": value for key, value in judged.items() if value}
 
     def _warn_of_cut_off(self, work: Work, name: str, outcomes: Outcomes) -> None:
         cut_off, missing = (outcomes.codes.count(code) for code in (CUT_OFF, MISSING))

@@ -31,6 +31,7 @@ import pyarrow as pa
 from curation import annotate
 from curation.budget import Budget, BudgetSpent, Price
 from curation.client import Client, Completion, NotServed, Refused, SamplingError
+from curation.graders import Graders, job
 from curation.grading import verdict_row
 from curation.lengths import check_lengths
 from curation.outcomes import ASKED, CUT_OFF, ERROR, FAIL, MISSING, PASS
@@ -38,7 +39,6 @@ from curation.progress import Step
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
 from curation.standing import NEEDED, Group, Standing, cut_off_parts
 from curation.verify import Verdict
-from curation.verify.pool import GraderPool, Job
 
 __all__ = ["Sampler", "SamplingError", "Tally"]
 
@@ -84,7 +84,7 @@ class Sampler:
         self,
         con: duckdb.DuckDBPyConnection,
         client: Client,
-        graders: GraderPool,
+        graders: Graders,
         groups: Sequence[Group],
         known: Standing,
         max_tokens: int,
@@ -114,6 +114,7 @@ class Sampler:
         self._name, self._numbers = uuid.uuid4().hex[:20], itertools.count()
         """What the names of this run's rollouts begin with, and how they go on."""
         self._refused_in_a_row = 0
+        self._judged = graders.cost
         self._spent = False
         self._left = sum(map(self.outcomes.left, range(self.outcomes.problems)))
         """Samples that are still to come, as far as can be told."""
@@ -344,10 +345,8 @@ class Sampler:
         """Hands a completion to the graders once there is room; `_hear` gets the verdict."""
         await self._room.acquire()
         self._grading += 1
-        job = Job(problem["verifier"], problem["answer"], text, problem["verifier_args"])
-        self.graders.submit(job).add_done_callback(
-            functools.partial(self._arrive, _Graded(place, number, problem["id"], rollout, job.verifier))
-        )
+        graded = _Graded(place, number, problem["id"], rollout, problem["verifier"])
+        self.graders.submit(job(problem, text)).add_done_callback(functools.partial(self._arrive, graded))
 
     def _arrive(self, graded: "_Graded", verdict: Future[Verdict]) -> None:
         """In the graders' thread: wakes the loop once for all verdicts that come together."""
@@ -367,9 +366,12 @@ class Sampler:
                 verdict = future.result()
                 self._room.release()
                 self._grading -= 1
-                row = verdict_row(graded.rollout, graded.problem_id, graded.verifier, verdict)
+                rollouts = self.groups[graded.group].rollouts
+                row = verdict_row(rollouts, graded.rollout, graded.problem_id, graded.verifier, verdict)
                 self._verdicts[graded.group].append(row)
                 self._know(graded.place, CODES[verdict.outcome])
+            if self.budget is not None:
+                self._judged = self.graders.pay(self.budget, self._judged)
             self._fill()
 
     # ---- commits

@@ -45,6 +45,11 @@ def sampled(console: Console, outcome: Outcome) -> None:
         of, done = drawn["missing"], drawn["drawn"] + drawn["continued"]
         instead = f" instead of {of:,} ({1 - done / of:.0%} fewer)" if done < of and not outcome.spent else ""
         console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}{instead}, {drawn['tokens']:,} tokens.")
+        if calls := drawn.get("judge_calls"):
+            console.print(
+                f"{key}: the judge was asked {calls:,} times, {drawn['judge_prompt_tokens']:,} tokens read and "
+                f"{drawn['judge_tokens']:,} written."
+            )
 
 
 def _an_id(dataset: Dataset) -> str:

@@ -17,14 +17,17 @@ import pyarrow as pa
 
 from curation import pool as pools
 from curation import problem
-from curation.annotate import Work
+from curation.annotate import Work, count
 from curation.budget import Budget, BudgetSpent
 from curation.duck import arrow, quoted
+from curation.judge_record import record
+from curation.model import served_name
 from curation.progress import Progress
 from curation.publish import Dataset, publish
 from curation.rules import Decisions
 from curation.sampled import Sampled
 from curation.store import Store, WorkspaceDamaged
+from curation.verify import JUDGE
 from flows.recipe import AnnotatorStep, Loaded
 
 P = ParamSpec("P")
@@ -134,6 +137,7 @@ def _curate(
             exits,
             models=recipe.models,
             prompts={name: source.prompt for name, source in recipe.sources.items()},
+            judge=loaded.judge,
             budget=budget,
         )
         for difference in loaded.unlike_rl:
@@ -210,6 +214,7 @@ def _publish(
             "sources": pool.manifest["sources"],
         },
         "annotators": [_record(step, work, loaded) for step in loaded.steps],
+        "judge": _judged(loaded, store, con),
         "unlike_rl": loaded.unlike_rl,
         "counts": counts,
         "rules": decisions.funnel(),
@@ -251,6 +256,27 @@ def _record(step: AnnotatorStep, work: Work, loaded: Loaded) -> dict[str, Any]:
             "rollouts": {source: rollouts[source].hash for source in sources},
         }
     return record
+
+
+def _judged(loaded: Loaded, store: Store, con: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+    """The judge, the problems that name it, and the last measurement of it here; None where no problem names one."""
+    judge = loaded.judge
+    problems = count(con, f"decisions where verifier = '{JUDGE}'")
+    if judge is None or not problems:
+        return None
+    measured, name = record(store, judge), served_name(judge.model)
+    if measured is None:
+        store.warn(
+            f"the judge {name} was never measured in this workspace, and the card says so; do it on labelled rows: "
+            "cuvee verify FILE --judge MODEL"
+        )
+    return {
+        "model": name,
+        "hash": judge.hash,
+        "settings": judge.settings(),
+        "problems": problems,
+        "measured": None if measured is None else measured["measured"][-1],
+    }
 
 
 def _settles(step: AnnotatorStep, loaded: Loaded) -> list[str]:

@@ -27,6 +27,7 @@ from curation.prompt import Prompt
 from curation.rollouts import ROLLOUTS, Rollouts, Sampling
 from curation.sql import short
 from curation.store import Store
+from curation.verify import JUDGE
 from curation.verify.pool import Job, graders
 from flows.imported import warnings
 from flows.recipe import Loaded
@@ -67,7 +68,7 @@ def import_rollouts(
         con = exits.enter_context(contextlib.closing(store.connect()))
         con.execute(f"create view problems as from {pool.problems(store)}")
         prompts = {name: source.prompt for name, source in recipe.sources.items()}
-        work = Work(store, con, pool, progress, exits, models=recipe.models, prompts=prompts)
+        work = Work(store, con, pool, progress, exits, models=recipe.models, prompts=prompts, judge=loaded.judge)
         drawn_as = _drawn_as(work, model, sampled[like] if like is not None else None)
         problems = _problems(con, {source: rollouts.prompt for source, rollouts in drawn_as.items()})
         identity = next(iter(drawn_as.values())).identity
@@ -243,7 +244,7 @@ def _agreement(con: duckdb.DuckDBPyConnection, gathered: Gathered, most: int) ->
         con,
         f"""select n, "right", verifier, answer, text, verifier_args, problem_id
         from {parquet([str(gathered.path)])} join problems on problems.id = problem_id
-        where "right" is not null and finish_reason = 'stop' and verifier is not null
+        where "right" is not null and finish_reason = 'stop' and verifier is not null and verifier <> '{JUDGE}'
         order by md5(rollout) limit {most}""",
     )
     if not rows.num_rows:

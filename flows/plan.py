@@ -47,7 +47,7 @@ def plan(
         con = exits.enter_context(contextlib.closing(store.connect()))
         con.execute(f"create view problems as from {pool.problems(store)}")
         prompts = {name: source.prompt for name, source in recipe.sources.items()}
-        work = Work(store, con, pool, progress, exits, models=recipe.models, prompts=prompts)
+        work = Work(store, con, pool, progress, exits, models=recipe.models, prompts=prompts, judge=loaded.judge)
         planner = _Planner(loaded, work, pilot)
         annotators = planner.annotators()
         return {

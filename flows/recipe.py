@@ -21,13 +21,14 @@ from curation.duplicates import Duplicates
 from curation.form import Form
 from curation.gold import Gold
 from curation.guess import Guess
+from curation.judge import Judge
 from curation.model import Model, ModelError, check
 from curation.pass_rate import PassRate
 from curation.prompt import Prompt
 from curation.rules import Measured, Rule, RuleError
 from curation.source import Source, SourceError
 from curation.sql import short
-from curation.verify import VERIFIERS
+from curation.verify import JUDGE, VERIFIERS
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 
 __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
@@ -94,6 +95,9 @@ class Recipe(BaseModel):
     """Share of a source's rows that may be unusable before reading fails."""
     models: dict[str, Model] = {}
     """Models by the name that annotators use."""
+    judge: dict[str, Any] | None = None
+    """What grades problems whose verifier is `judge`: `model`, one of the models, and settings of a judge (kind, rubric, twice,
+    reasoning, ...)."""
     annotate: dict[str, dict[str, Any] | None] = {}
     """Annotators in order: settings by the annotator's name, or by a prefix of one's own with `is: NAME`."""
     keep: dict[str, str] = {}
@@ -150,6 +154,8 @@ class Loaded:
     """The recipe as plain data, `extends` and overrides applied."""
     unlike_rl: list[str]
     """Where difficulty is measured otherwise than RL will sample."""
+    judge: Judge | None = None
+    """What grades problems whose verifier is `judge`."""
 
     @property
     def over_counts(self) -> list[Rule]:
@@ -175,7 +181,9 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         raise RecipeError(file, _mistakes(error, Recipe, "")) from error
     mistakes: list[str] = []
     for name, source in recipe.sources.items():
-        mistakes += _source_mistakes(name, source)
+        mistakes += _source_mistakes(name, source, judged=recipe.judge is not None)
+    judge, wrong = _judge(recipe)
+    mistakes += wrong
     for name, model in recipe.models.items():
         try:
             check(model)
@@ -203,7 +211,7 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         placed = rules.place(keep, [step.measured for step in steps])
     except RuleError as error:
         raise RecipeError(file, [f"keep.{error.rule}: {short(keep[error.rule])!r} {error}"]) from error
-    return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps))
+    return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps), judge)
 
 
 def _with_condition(step: AnnotatorStep, above: list[AnnotatorStep]) -> AnnotatorStep:
@@ -239,15 +247,32 @@ def _licence_rule(allowed: list[str]) -> str:
     return f"license in ({', '.join(literal(name) for name in allowed)})" if allowed else "license is null and false"
 
 
-def _source_mistakes(name: str, source: Source) -> list[str]:
+def _judge(recipe: Recipe) -> tuple[Judge | None, list[str]]:
+    """The judge with its model."""
+    if recipe.judge is None:
+        return None, []
+    rest = dict(recipe.judge)
+    name = rest.pop("model", None)
+    if not isinstance(name, str) or name not in recipe.models:
+        return None, [f"judge.model: {name!r} is no model of this recipe{_nearest(str(name), list(recipe.models))}"]
+    try:
+        return Judge.model_validate({**rest, "model": recipe.models[name]}), []
+    except ValidationError as error:
+        return None, _mistakes(error, Judge, "judge")
+
+
+def _source_mistakes(name: str, source: Source, judged: bool) -> list[str]:
     mistakes = []
     try:
         source.check()
     except SourceError as error:
         mistakes.append(f"sources.{name}.{error}; paths are relative to the recipe's folder")
-    if source.verifier is not None and source.verifier not in VERIFIERS:
+    if source.verifier == JUDGE:
+        if not judged:
+            mistakes.append(f"sources.{name}.verifier: the recipe has no judge; add `judge: {{model: ...}}`")
+    elif source.verifier is not None and source.verifier not in VERIFIERS:
         mistakes.append(
-            f"sources.{name}.verifier: {source.verifier!r} is unknown{_nearest(source.verifier, list(VERIFIERS))}"
+            f"sources.{name}.verifier: {source.verifier!r} is unknown{_nearest(source.verifier, [*VERIFIERS, JUDGE])}"
         )
     return mistakes
 

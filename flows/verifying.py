@@ -13,10 +13,9 @@ from typing import Any, Protocol, cast
 
 import pyarrow as pa
 
-from curation.judging import NAME as JUDGE
 from curation.progress import Progress, Step
 from curation.store import Store, filesystem
-from curation.verify import Verdict
+from curation.verify import JUDGE, Verdict
 from curation.verify.agreement import Agreement
 from curation.verify.jobs import JobTuple
 from curation.verify.pool import GraderPool, Job, graders

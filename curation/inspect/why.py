@@ -54,7 +54,7 @@ def why(dataset: Dataset, problem_id: str) -> dict[str, Any]:
 def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The rollouts of a problem that counted, with their verdicts, by sample index; None when they are not there."""
     try:
-        rollouts = Rollouts.filed(dataset.store, annotator["rollouts"][row["source"]])
+        rollouts = Rollouts.filed(dataset.store, annotator["rollouts"][row["source"]], _judge(dataset))
     except FileNotFoundError:
         return None
     con = dataset.store.connect()
@@ -67,6 +67,12 @@ def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) 
     )
     used = row.get(f"{annotator['prefix']}used")
     return [r | {"extra": used is not None and r["sample_index"] >= used} for r in found.to_pylist()]
+
+
+def _judge(dataset: Dataset) -> str | None:
+    """The hash of the judge whose verdicts counted."""
+    judge = dataset.manifest.get("judge")
+    return None if judge is None else str(judge["hash"])
 
 
 def show(console: Console, data: dict[str, Any]) -> None:

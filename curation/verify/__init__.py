@@ -30,6 +30,8 @@ VERIFIERS = {
     "instructions": "curation.verify.instructions",
 }
 """The one place where verifiers are named."""
+JUDGE = "judge"
+"""The `verifier` of problems that a model judges (curation/judge.py): no module, and never graded in this process."""
 
 
 @dataclass(frozen=True, slots=True)

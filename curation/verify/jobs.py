@@ -1,8 +1,15 @@
-"""What goes into the grader pool and what it reports: jobs, limits, counts, its error."""
+"""What goes into a grader and what it reports: jobs, their order, limits, counts, errors."""
 
 import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from curation.verify import Verdict
+
+T = TypeVar("T")
 
 
 class Job(NamedTuple):
@@ -41,6 +48,21 @@ class Counts:
     graded: int
     killed: int
     died: int
+
+
+def in_order(submit: Callable[[T], Future[Verdict]], jobs: Iterable[T], window: int) -> Iterator[Verdict]:
+    """The verdicts of the jobs, in their order; at most `window` jobs are read ahead of the verdicts taken."""
+    ahead: deque[Future[Verdict]] = deque()
+    try:
+        for job in jobs:
+            ahead.append(submit(job))
+            if len(ahead) >= window:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:  # the caller stopped early
+            future.cancel()
 
 
 class GraderPoolError(RuntimeError):

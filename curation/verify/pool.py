@@ -16,7 +16,6 @@ Behind it are `dispatcher.py` (a thread of this process), `server.py` (its handl
 import atexit
 import functools
 import os
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -24,7 +23,7 @@ from typing import Self
 
 from curation.verify import VERIFIERS, UnknownVerifierError, Verdict
 from curation.verify.dispatcher import Dispatcher
-from curation.verify.jobs import Counts, GraderPoolError, Job, JobTuple, Limits
+from curation.verify.jobs import Counts, GraderPoolError, Job, JobTuple, Limits, in_order
 
 __all__ = ["Counts", "GraderPool", "GraderPoolError", "Job", "graders"]
 
@@ -78,17 +77,7 @@ class GraderPool:
 
     def grade_many(self, jobs: Iterable[Job | JobTuple]) -> Iterator[Verdict]:
         """The verdicts of the jobs, in their order; jobs are read only a bounded number ahead of the verdicts taken."""
-        ahead: deque[Future[Verdict]] = deque()
-        try:
-            for job in jobs:
-                ahead.append(self.submit(job))
-                if len(ahead) >= self._window:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:  # the caller stopped early
-                future.cancel()
+        return in_order(self.submit, jobs, self._window)
 
     @property
     def counts(self) -> Counts:
