@@ -29,3 +29,6 @@ if [ "$(cat .venv/.cuvee 2>/dev/null)" != "$stamp" ]; then
   echo "$stamp" > .venv/.cuvee
 fi
 .venv/bin/python scripts/unpack_model.py
+if ! command -v bwrap >/dev/null; then
+  echo "bubblewrap is not installed: code problems are refused without it (apt-get install bubblewrap)" >&2
+fi

@@ -27,6 +27,7 @@ VERIFIERS = {
     "exact": "curation.verify.exact",
     "choice": "curation.verify.choice",
     "reasoning-gym": "curation.verify.reasoning_gym",
+    "code": "curation.verify.code",
     "instructions": "curation.verify.instructions",
 }
 """The one place where verifiers are named."""

@@ -274,13 +274,13 @@ def test_real_solutions_with_upstream_scores(lab: Lab) -> None:
         "--where",
         "model = 'openai_6b_finetuning'",
     )
-    data = told(lab, path, *of_one, "--column", "completion=solution")
+    # Answers with another digit before them: the file's scores and the verifier disagree on every right one.
+    data = told(lab, path, *of_one, "--column", "completion=replace(solution, 'A: ', 'A: 7')")
     assert (data["rows"], data["imported"], data["problems"]) == (1319, 1319, 1319)
-    # They end in `A: 26`, which no verifier of ours takes for an answer: that is what the comparison is there to show.
     assert data["agreement"]["file_only"] > 20
     assert data["agreement"]["verifier_only"] == 0
     assert any("disagree" in warning for warning in data["warnings"])
-    data = told(lab, path, *of_one, "--column", "completion=replace(solution, 'A: ', 'Answer: ')")
+    data = told(lab, path, *of_one, "--column", "completion=solution")
     assert (data["imported"], data["already_there"]) == (0, 1319)
     assert data["agreement"]["agree"] >= 0.99 * data["agreement"]["checked"]
 
