@@ -18,7 +18,7 @@ from curation.verify import Verdict
 from curation.verify.exact import normalize
 from curation.verify.extract import NOT_CLOSED, final_text, last_boxed, stated_answer
 
-VERSION = 1
+VERSION = 2
 NEEDS_ANSWER = True
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -46,7 +46,7 @@ def grade(answer: str, completion: str, args: dict[str, Any]) -> Verdict:
         return Verdict(
             "error", None, f"the reference answer names {'no' if not gold else 'more than one'} choice: {answer[:80]!r}"
         )
-    stated = stated_answer(text)
+    stated = stated_answer(text, labelled=False)
     chosen = letters(stated.text, choices, announced=stated.form != "last lines") if stated else set()
     if not chosen:
         return Verdict("wrong", stated.text if stated else None, "no choice found")

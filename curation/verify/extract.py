@@ -2,11 +2,15 @@ r"""Where in a completion the answer is looked for: the one scope shared by veri
 
 `final_text` cuts the reasoning off; `stated_answer` finds the answer in what is left, by the first of
 
-1. the content of the last complete `\boxed{…}` (inside the last `<answer>…</answer>` when there is one),
+1. the content of the last complete `\boxed{…}` (inside the last `<answer>…</answer>` when there is one); boxes that
+   stand side by side at the end are one answer, joined by commas,
 2. the content of the last `<answer>…</answer>`,
-3. what follows the last "answer is", "Answer:" or "答案是" on its line (on the next line with text when that line is
-   empty),
-4. the last lines with text: one, or as many as the reference answer has.
+3. what follows the last "answer is", "Answer:", "答案是" or, at the start of a line, "####" on its line (on the next line
+   with text when that line is empty),
+4. the last lines with text: one, or as many as the reference answer has; a single line without a label of one letter
+   ("A: 26", "x: 694").
+
+None of it looks at the reference answer, so a completion cannot offer several.
 """
 
 import re
@@ -16,10 +20,19 @@ NOT_CLOSED = "thinking was not closed"
 NO_ANSWER = "no answer found"
 
 _MARKER = re.compile(
-    r"\banswers?\b[*_`\s]*(?:is|are|=|:|：)[*_`:：]*|答案[*_`\s]*(?:是|为|为|=|:|：)+[*_`:：]*", re.IGNORECASE
+    r"\banswers?\b[*_`\s]*(?:is|are|=|:|：)[*_`:：]*|答案[*_`\s]*(?:是|为|为|=|:|：)+[*_`:：]*|^[ \t]*#{4}(?!#)",
+    re.IGNORECASE | re.MULTILINE,
 )
+_LABEL = re.compile(r"[A-Za-z]\s?[:：]\s*(?=\S)")
 _BOX = re.compile(r"\\(?:boxed|fbox)")
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_JOIN = re.compile(
+    r"(?:[\s,;&$]|\\[()\[\],;! ]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|和|或|=|≈|\\approx)*"
+)
+_EQUALS = re.compile(r"[\s$]*(?:=|≈|\\approx)[\s$]*")
+_JOINS = re.compile(r"[,;，、]|\b(?:and|or)\b|和|或|\\q?quad")
+_STOP = re.compile(r"\n|[.。!?](?=\s|$)")
+_LONGEST_JOIN = 60
 _BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
 
 
@@ -44,26 +57,50 @@ def last_boxed(text: str) -> str | None:
     r"""The content of the complete `\boxed{…}` that opens last, braces balanced (`\{` and `\}` are no braces); None
     when there is none.
 
-    `\boxed 5` without braces counts when no box has braces. One pass, so unclosed boxes cost no more than closed ones.
+    Boxes side by side before it belong to it ("`\boxed{1}` and `\boxed{2}`" is "1, 2"): nothing but joining words and
+    signs between them, or one sentence on one line that joins them. Equal neighbours count once, and a box that is
+    set equal to the next gives way to it. `\boxed 5` without braces counts when no box has braces. One pass, so
+    unclosed boxes cost no more than closed ones.
     """
+    boxes = _boxes(text)
+    if not boxes:
+        return str(bare[-1]) if (bare := _BARE_BOX.findall(text)) else None
+    last = boxes[-1]
+    contents = [last.content]
+    for box in reversed(boxes[:-1]):
+        between = text[box.end : min(last.start, box.end + _LONGEST_JOIN)]
+        joined = _JOIN.fullmatch(between) or (_JOINS.search(between) and not _STOP.search(between))
+        if last.start - box.end > _LONGEST_JOIN or not joined:
+            break
+        last = box
+        if box.content and box.content not in contents and not _EQUALS.fullmatch(between):
+            contents.insert(0, box.content)
+    return ", ".join(contents)
+
+
+class _Box(NamedTuple):
+    start: int
+    end: int
+    content: str
+
+
+def _boxes(text: str) -> list[_Box]:
+    """The complete boxes, in the order in which they open."""
     if (first := _BOX.search(text)) is None:
-        return None
-    open_braces: list[
-        int | None
-    ] = []  # for each open brace, where its box's content begins; None for an ordinary brace
-    found, found_at = None, -1
+        return []
+    open_braces: list[re.Match[str] | None] = []  # what opened each open brace: a box, or None for an ordinary brace
+    found = []
     for token in _BOX_TOKEN.finditer(text, first.start()):
         if token[0] == "{":
             open_braces.append(None)
         elif token[0] == "}":
-            begin = open_braces.pop() if open_braces else None
-            if begin is not None and begin > found_at:
-                found, found_at = text[begin : token.start()].strip(), begin
+            if open_braces and (opening := open_braces.pop()):
+                found.append((opening.start(), token.end(), opening.end(), token.start()))
         elif token[0].endswith("{") and token[0] != "\\{":
-            open_braces.append(token.end())
-    if found is None and (bare := _BARE_BOX.findall(text)):
-        return str(bare[-1])
-    return found
+            open_braces.append(token)
+    found.sort()
+    innermost = [at for at, box in enumerate(found) if at + 1 == len(found) or found[at + 1][0] >= box[1]]
+    return [_Box(start, end, text[begin:stop].strip()) for start, end, begin, stop in (found[at] for at in innermost)]
 
 
 def last_tagged(text: str) -> str | None:
@@ -89,9 +126,11 @@ def unmark(text: str) -> str:
     return text.strip().strip("*_`").strip()
 
 
-def stated_answer(text: str, lines: int = 1) -> Stated | None:
+def stated_answer(text: str, lines: int = 1, labelled: bool = True) -> Stated | None:
     """The answer that a final text states, by the order at the top of this file; None when the text is blank or what
     is stated is empty.
+
+    labelled: whether a letter before a colon is a label; of a choice ("C: 12") it is the answer.
     """
     tagged = last_tagged(text)
     scope = text if tagged is None else tagged
@@ -103,4 +142,7 @@ def stated_answer(text: str, lines: int = 1) -> Stated | None:
         return Stated(marked, "marker")
     if not text.strip():
         return None
-    return Stated("\n".join(text.strip().split("\n")[-lines:]).strip(), "last lines")
+    said = "\n".join(text.strip().split("\n")[-lines:]).strip()
+    if lines == 1 and labelled and (label := _LABEL.match(said)):
+        said = said[label.end() :]
+    return Stated(said, "last lines")

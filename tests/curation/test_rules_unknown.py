@@ -37,7 +37,9 @@ def test_one_unknown_way_makes_the_rule_unknown(words: int | None, outcome: str)
 def test_a_cast_that_stands_twice_is_unknown_where_the_text_is_no_number() -> None:
     """DuckDB would take what two conditions share out of the try(…) that a rule stands in."""
     with connect() as con:
-        rows = [dict.fromkeys(problem.SCHEMA.names) | {"id": answer, "answer": answer} for answer in ("1", "5", "seven")]
+        rows = [
+            dict.fromkeys(problem.SCHEMA.names) | {"id": answer, "answer": answer} for answer in ("1", "5", "seven")
+        ]
         con.register("problems", pa.Table.from_pylist(rows, schema=problem.SCHEMA))
         decisions = Decisions(con, "problems", [])
         decisions.apply(*place({"small": "answer::int > 0 and answer::int < 3"}, []))

@@ -383,8 +383,8 @@ def test_settings_hashes_of_annotators_are_those_of_today() -> None:
     assert [settings_hash(annotator.settings()) for annotator in annotators] == [
         "4f7d0cf99328acdd2bb0",
         "32de3e5a342e5d68a57b",
-        "3c4eda1c0428ae736b43",
-        "2ed51c12f5c0c87df6d4",
+        "3740fe9f4ea5303d3c12",
+        "4b32d7a443fd22645b4b",
         "f72ce2387f697ef1841f",
     ]
 

@@ -24,6 +24,7 @@ CHOICES = '{"choices": ["10", "a dog", "12", "7"]}'
         "Answer: C because A is wrong",
         "答案是C",
         "C) 12",
+        "C: 12",
         "So it must be option C.",
         "Therefore C",
         "The answer is C) 12, not B",

@@ -37,6 +37,14 @@ def test_only_what_follows_the_last_closed_thinking_is_graded(completion: str, t
         (r"\boxed 7", "7"),
         (r"\boxed{}", ""),
         (r"} \boxed{3} {", "3"),
+        (r"\(\boxed{1}\) and \(\boxed{-2}\).", "1, -2"),
+        (r"$x = \boxed{3}$, and so $y = \boxed{4}$.", "3, 4"),
+        (r"\boxed{5} or maybe \boxed{7}", "5, 7"),
+        (r"\boxed{5}\boxed{7}", "5, 7"),
+        ("\\boxed{5}\n\n\\boxed{5}", "5"),
+        (r"\boxed{\frac12} = \boxed{0.5}", "0.5"),
+        (r"So \boxed{4} are left. Then \boxed{5}", "5"),
+        ("We need \\boxed{4}, so\nit is \\boxed{5}", "5"),
         ("no box", None),
     ],
 )
@@ -55,6 +63,11 @@ def test_the_last_complete_box(text: str, content: str | None) -> None:
         ("### Final Answer:\n\n5\n", ("5", "marker")),
         ("答案是5", ("5", "marker")),
         ("2 + 3\n= 5\n", ("= 5", "last lines")),
+        ("13 * 2 = 26\nA: 26", ("26", "last lines")),
+        ("so\nx: 694", ("694", "last lines")),
+        ("9 * 2 = 18\n#### 18", ("18", "marker")),
+        ("### 5 apples", ("### 5 apples", "last lines")),
+        ("Ratio 2: 3", ("Ratio 2: 3", "last lines")),
         (" 5", ("5", "last lines")),
         ("", None),
         (r"\boxed{}", None),
@@ -62,6 +75,10 @@ def test_the_last_complete_box(text: str, content: str | None) -> None:
 )
 def test_the_stated_answer(text: str, stated: tuple[str, str] | None) -> None:
     assert stated_answer(text) == stated
+
+
+def test_a_letter_before_a_colon_may_be_the_choice() -> None:
+    assert stated_answer("C: 12", labelled=False) == ("C: 12", "last lines")
 
 
 def test_an_answer_of_several_lines_is_as_many_last_lines() -> None:
@@ -106,6 +123,6 @@ def test_no_text_makes_extraction_raise(text: str) -> None:
     assert stated is None or stated.text
 
 
-@pytest.mark.parametrize("opening", ["\\boxed{", "<answer>", "{", "answer is ", "**"])
+@pytest.mark.parametrize("opening", ["\\boxed{", "\\boxed{5}", "<answer>", "{", "answer is ", "**", "#### ", "A: "])
 def test_text_that_only_opens_takes_linear_time(opening: str) -> None:
     stated_answer(opening * 100_000)  # a quadratic pass would take minutes

@@ -51,7 +51,14 @@ def test_every_verifier_accepts_the_answer_it_writes(name: str, answer: str, arg
 
 
 def test_every_verifier_has_a_version() -> None:
-    assert verify.versions() == {"math": 1, "exact": 1, "choice": 1, "reasoning-gym": 1}
+    assert verify.versions() == {
+        "math": 2,
+        "exact": 2,
+        "choice": 2,
+        "reasoning-gym": 2,
+        "code": 1,
+        "instructions": 1,
+    }
 
 
 def test_naming_and_versions_import_nothing_heavy() -> None:
