@@ -76,7 +76,7 @@ def test_answers_conflict_only_where_the_verifier_finds_them_different() -> None
 
 def test_an_answer_that_cannot_be_compared_leaves_the_conflict_unknown() -> None:
     rows = found(("tower?", "2"), ("Tower?", "10^{10^{10^{10^{10}}}}+1"))
-    assert [row["answer_conflict"] for row in rows] in ([None, None], [True, True])
+    assert [row["answer_conflict"] for row in rows] == [None, None]
 
 
 def test_a_missing_answer_conflicts_with_nothing() -> None:
