@@ -56,11 +56,16 @@ class SandboxLimits:
     wall_seconds: float = 50
     """In all: below the deadline of the grader pool, and long, since a busy machine is nobody's fault."""
     memory_bytes: int = 1 << 30
-    """Of all processes together; of address space, for each."""
+    """Of address space, for each process."""
     processes: int = 32
     """Threads included."""
     file_bytes: int = 8 << 20
     """Of one file; `/tmp` holds eight of them."""
+
+    @property
+    def tree_bytes(self) -> int:
+        """Memory of all processes together: a little more, so that one alone is told by its own limit."""
+        return self.memory_bytes + self.memory_bytes // 4
 
 
 class Sandbox:
@@ -151,6 +156,9 @@ class Sandbox:
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
             if not poll.poll(_TICK_MILLISECONDS):
+                # Killed while it was being built, it may leave a process that holds the pipe.
+                if self._process.poll() is not None and not poll.poll(0):
+                    return None
                 self._enforce(partner)
             elif data := os.read(self.stdout.fileno(), 1 << 20):
                 self._received += data
@@ -168,8 +176,8 @@ class Sandbox:
         for box in pair:
             used = usage(box._process.pid)
             busy += used.cpu + used.waiting
-            if used.memory > box.limits.memory_bytes:
-                box.end(f"it used more than {box.limits.memory_bytes >> 20} MiB of memory")
+            if used.memory > box.limits.tree_bytes:
+                box.end(f"it used more than {box.limits.tree_bytes >> 20} MiB of memory")
         if self._idle_from is None:
             self._idle_from = now, busy
         since, was = self._idle_from

