@@ -393,12 +393,13 @@ def test_when_the_graders_end_the_run_ends_with_their_error_and_what_was_drawn_i
 
 
 def test_ctrl_c_commits_what_was_drawn(lab: Lab, fake_server: FakeServer) -> None:
-    fake_server.delay = 0.02
+    fake_server.delay = 0.5
     with (
         after(10, fake_server, lambda: os.kill(os.getpid(), signal.SIGINT)),
         pytest.raises(KeyboardInterrupt),
     ):
         lab()
+    fake_server.delay = 0
     kept = len(lab.stored("rollouts"))
     assert 10 - 8 <= kept < 24  # eight answers may not have arrived yet
     assert drawn(lab()) == (24 - kept, 0)

@@ -85,6 +85,7 @@ def test_a_worker_killed_from_outside_is_an_error_for_its_job_only(light: Grader
     (pid,) = light.worker_pids
     os.kill(pid, signal.SIGSTOP)  # so that it has jobs when it dies
     futures = [light.submit(RIGHT) for _ in range(20)]
+    wait_until(lambda: any(worker.tasks for worker in light._dispatcher._workers))
     os.kill(pid, signal.SIGKILL)
     verdicts = [future.result() for future in futures]
     assert verdicts.count(Verdict("correct", "5", "")) == 19
