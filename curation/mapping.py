@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from curation import problem, sql
 from curation.duck import arrow, connect, literal, quoted
 from curation.source import ROW, Source, SourceError
-from curation.verify import JUDGE, VERIFIERS
+from curation.verify import JUDGE, VERIFIERS, check_args
 
 BATCH_ROWS = 2048
 EXCERPT = 200
@@ -149,8 +149,14 @@ def _refuse(row: Mapping[str, Any]) -> None:
         raise _Refused("no prompt")
     if row["verifier"] is not None and row["verifier"] not in (known := [*VERIFIERS, JUDGE]):
         raise _Refused(f"unknown verifier: {row['verifier']}; known are {', '.join(known)}")
-    if row["verifier_args"] is not None and not isinstance(_json("verifier_args", row["verifier_args"]), dict):
+    args = {} if row["verifier_args"] is None else _json("verifier_args", row["verifier_args"])
+    if not isinstance(args, dict):
         raise _Refused("verifier_args is not a JSON object")
+    if row["verifier"] in VERIFIERS:
+        try:
+            check_args(row["verifier"], args)
+        except ValueError as error:
+            raise _Refused(str(error).replace(":", ",")) from error  # all of it says what is wrong
 
 
 def _turns(text: str | None) -> list[dict[str, str]]:

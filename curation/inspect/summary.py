@@ -9,6 +9,7 @@ from rich.table import Table
 from curation.duck import arrow, literal, parquet, quoted
 from curation.inspect.visible import visible
 from curation.publish import SPLITS, Dataset
+from curation.sql import columns_of
 
 BAR = 30
 BINS = 10
@@ -88,15 +89,40 @@ def guesses(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def rows(dataset: Dataset, rule: str | None, count: int) -> list[dict[str, Any]]:
-    """The first problems that `rule` dropped, or with None the first that were kept."""
+    """The first problems that `rule` dropped, failed before unknown, or with None the first that were kept.
+
+    With a rule also what it reads, and why that was measured so.
+    """
     condition = "kept" if rule is None else f"dropped_by = {literal(rule)}"
     outcome = "'pass'" if rule is None else quoted("rule_" + rule)
+    names = ["id", "source", "row", "prompt", "answer"]
+    read = "".join(
+        f", {quoted(name)}" for name in ([] if rule is None else _read_by(dataset, rule)) if name not in names
+    )
     found = arrow(
         dataset.store.connect(),
-        f"""select id, source, row, prompt, answer, {outcome} as outcome, split
-        from {dataset.decisions()} where {condition} limit {int(count)}""",
+        f"""select {", ".join(names)}, {outcome} as outcome, split{read} from {dataset.decisions()} where {condition}
+        {"" if rule is None else "order by outcome = 'unknown', source, row"} limit {int(count)}""",
     )
     return list(found.to_pylist())
+
+
+def _read_by(dataset: Dataset, rule: str) -> list[str]:
+    """Measured columns that a rule reads, each annotator's with its reason."""
+    names = next(columns_of(entry["condition"]) for entry in dataset.manifest["rules"] if entry["rule"] == rule)
+    found = []
+    for annotator in dataset.manifest["annotators"]:
+        if own := [name for name in annotator["columns"] if name.lower() in names]:
+            found += own + [name for name in annotator["columns"] if name.endswith("_reason") and name not in own]
+    return found
+
+
+def counted(dataset: Dataset, rule: str | None) -> int:
+    """How many problems `rule` dropped, or with None how many were kept."""
+    if rule is None:
+        return int(dataset.manifest["counts"]["kept"])
+    dropped = {entry["rule"]: entry["entered"] - entry["pass"] for entry in dataset.manifest["rules"]}
+    return int(dropped[rule])
 
 
 def rejected(dataset: Dataset, count: int) -> list[dict[str, Any]]:

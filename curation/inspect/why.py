@@ -82,8 +82,15 @@ def show(console: Console, data: dict[str, Any]) -> None:
     where = f"row {asked['row']} of source {asked['source']}"
     console.print(f"[bold]{plain(asked['id'])}[/]  {verdict}  {plain(where)}, split {data['split']}\n")
     console.print(visible(_shown(asked["prompt"])), markup=False, highlight=False)
-    facts = f"answer: {asked['answer']}   verifier: {asked['verifier']}   license: {asked['license']}"
-    console.print(visible(facts) + "\n", markup=False)
+    facts = [f"verifier: {asked['verifier']}", f"license: {asked['license']}"]
+    if (answer := str(asked["answer"]).strip()) and "\n" in answer:
+        console.print(visible(f"\nanswer:\n{_shown(answer)}\n"), markup=False, highlight=False)
+    else:
+        facts.insert(0, f"answer: {answer}")
+    console.print(visible("   ".join(facts)), markup=False)
+    if asked["verifier_args"]:
+        console.print(visible(f"verifier_args: {_shown(asked['verifier_args'])}"), markup=False, highlight=False)
+    console.print()
 
     table = Table("rule", "outcome", "keeps a problem when", box=None, header_style="bold", pad_edge=False)
     colours = {"pass": "green", "fail": "red", "unknown": "yellow", "unmeasured": "dim"}

@@ -9,6 +9,8 @@ A verifier is one module with
 - `VERSION`: raised whenever its verdicts change, so that stored verdicts are recomputed;
 - `NEEDS_ANSWER`: whether a problem without an answer cannot be graded by it;
 - `grade(answer, completion, args) -> Verdict`, `args` being the decoded `verifier_args` of the problem;
+- `check(args)`, if it has any to check: raises ValueError for args that no completion can be graded with, so that a
+  source's mistake is told when it is read;
 - `as_completion(answer, args) -> str`: the answer as a model would write it. It serves to check that a verifier
   accepts the problem's own answer, and to compare the answers of two duplicates;
 - `warm()`: pays for imports and first-use tables once, before workers are forked.
@@ -89,6 +91,13 @@ def decode_args(args: str | None) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise ValueError(f"verifier_args must be a JSON object, not {type(decoded).__name__}")
     return decoded
+
+
+def check_args(name: str, args: dict[str, Any]) -> None:
+    """Raises ValueError for `verifier_args` that the verifier cannot use on any completion, where it can tell."""
+    check = getattr(verifier(name), "check", None)
+    if check is not None:
+        check(args)
 
 
 def as_completion(name: str, answer: str | None, args: str | None = None) -> str:

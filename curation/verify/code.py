@@ -56,6 +56,11 @@ def grade(answer: str, completion: str, args: dict[str, Any]) -> Verdict:
     return Verdict("wrong" if failure else "correct", program, _one_line(failure or ""))
 
 
+def check(args: dict[str, Any]) -> None:
+    """Raises `CodeArgsError` for `args` that hold no tests."""
+    read_tests(args)
+
+
 def outputs(program: str, inputs: list[str], seconds: float = 4) -> list[str | None]:
     """What a Python program writes for each input; None where it fails. Raises `SandboxError`."""
     tests = read_tests({"inputs": inputs, "outputs": inputs, "seconds": seconds})

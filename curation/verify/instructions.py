@@ -47,6 +47,12 @@ def grade(answer: str, completion: str, args: dict[str, Any]) -> Verdict:
     return Verdict("wrong" if missed else "correct", None, f"not followed: {', '.join(missed)}" if missed else "")
 
 
+def check(args: dict[str, Any]) -> None:
+    """Raises ArgsError for instructions that nothing checks."""
+    for name, settings in _instructions(args):
+        _follows("A text.", name, settings)
+
+
 def _instructions(args: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     names, settings = args.get("instruction_id_list"), args.get("kwargs")
     if not isinstance(names, list) or not names or not isinstance(settings, list) or len(names) != len(settings):

@@ -46,13 +46,14 @@ def test_rows_and_names_are_shown_as_they_are() -> None:
 
 def test_a_problem_and_its_rollouts_are_shown_as_they_are() -> None:
     asked = {"id": "1", "row": 0, "source": "s", "prompt": BAD, "answer": BAD, "verifier": "exact", "license": BAD}
+    asked |= {"verifier_args": BAD}
     rollout = {"sample_index": 0, "outcome": "correct", "extracted": BAD, "tokens": 1, "text": BAD}
     rollout |= {"extra": True, "budget_hit": True}
     data = {"problem": asked, "kept": False, "dropped_by": BAD, "split": "train", "duplicate": None}
     data |= {"rules": [{"rule": "r", "condition": BAD, "outcome": "fail"}], "measured": {"m": {"column": BAD}}}
     shown = printed(why.show, data | {"rollouts": {"pass_rate": [rollout]}})
     assert visible(shown) == shown
-    assert shown.count("owned") == 8
+    assert shown.count("owned") == 9
 
 
 def test_samples_beyond_where_the_rules_were_settled_are_marked(lab: Lab) -> None:
@@ -81,6 +82,24 @@ def test_answers_that_their_own_verifier_refuses_are_counted_by_source(lab: Lab)
     shown = printed(summary.show, data)
     assert ["letters", "1", "0", "1", *reason.split()] in [line.split() for line in shown.splitlines()]
     assert ["sums", "6", "0", "0"] in [line.split() for line in shown.splitlines()]
+
+
+def test_rows_that_a_rule_dropped_stand_with_what_it_read_and_failed_ones_first(lab: Lab) -> None:
+    rows = [{"prompt": f"Which? {answer}", "answer": answer} for answer in ("none", "B", "5")]
+    lab.source(
+        "letters",
+        rows,
+        columns={"prompt": "prompt", "answer": "answer", "verifier": "if(answer = '5', 'exact', 'choice')"},
+    )
+    lab.recipe["annotate"], lab.recipe["keep"] = {"gold": {}}, {"gold": "gold_accepted and answer <> '5'"}
+    dataset = lab().dataset
+    assert dataset is not None
+    found = summary.rows(dataset, "gold", 9)
+    told = [(row["answer"], row["outcome"], row["gold_accepted"], row["gold_reason"]) for row in found]
+    assert told[0] == ("5", "fail", True, "")
+    assert told[1] == ("none", "unknown", None, "the reference answer names no choice: 'none'")
+    assert summary.counted(dataset, "gold") == len(told)
+    assert summary.counted(dataset, None) == dataset.manifest["counts"]["kept"]
 
 
 def test_hits_of_the_guess_test_are_counted_by_kind_of_answer(lab: Lab) -> None:

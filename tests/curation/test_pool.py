@@ -139,6 +139,18 @@ def test_messages_are_read_from_json_and_from_nested_columns(tmp_path: Path) -> 
         ({"prompt": "p", "verifier": "mathh"}, "unknown verifier"),
         ({"prompt": "p", "verifier_args": "{"}, "verifier_args is not JSON"),
         ({"prompt": "p", "verifier_args": [1]}, "verifier_args is not a JSON object"),
+        (
+            {"prompt": "p", "verifier": "math", "verifier_args": {"tolerence": 1}},
+            "unknown verifier_args of math, tolerence; known are tolerance, units, ordered",
+        ),
+        (
+            {"prompt": "p", "verifier": "code", "verifier_args": {"inputs": ["1"]}},
+            "verifier_args needs 'outputs', a code problem has {inputs, outputs} or {fn_name, inputs, outputs} or {test}",
+        ),
+        (
+            {"prompt": "p", "verifier": "instructions"},
+            "verifier_args need `instruction_id_list`, a list of names, and `kwargs`, an object for each of them",
+        ),
         ({"prompt": "p", "messages": "hello"}, "messages is not JSON"),
         ({"prompt": "p", "messages": ["hello"]}, "messages is not a list of {role, content}"),
         ({"prompt": "p", "messages": [{"role": "user"}]}, "messages is not a list of {role, content}"),
