@@ -17,6 +17,7 @@ deadline. `answer` may be a solution; it is not needed.
 
 import functools
 import os
+import re
 import signal
 from typing import Any
 
@@ -34,6 +35,7 @@ NEEDS_ANSWER = False
 _RUNNER = ("curation.verify.code_literals", "curation.verify.code_runner")
 _CHECKER = ("curation.verify.code_literals", "curation.verify.code_checker")
 _LIMITS = SandboxLimits()
+_CALLED = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _FORGED = "it wrote on the pipe of its results"
 
 
@@ -43,7 +45,8 @@ def grade(answer: str, completion: str, args: dict[str, Any]) -> Verdict:
     text = final_text(completion)
     if text is None:
         return Verdict("wrong", None, NOT_CLOSED)
-    program = program_in(text, tests.name, any_language=bool(tests.interpreter))
+    called = {(tests.name or "").rpartition(".")[2], *(name for one in tests.test for name in _CALLED.findall(one))}
+    program = program_in(text, called, any_language=bool(tests.interpreter))
     if not program.strip():
         return Verdict("wrong", None, "no program found")
     try:
@@ -144,7 +147,7 @@ def _on_calls(program: str, tests: Tests, calls: list[Call]) -> str | None:
             sandbox.write_line(encode([call.name, call.arguments, call.keywords]).encode())
             reply = _reply(sandbox)
             if "value" not in reply:
-                return f"{call.said}: {reply.get('over') or 'it raised ' + str(reply.get('raised'))}"
+                return f"{call.said}: {reply.get('over') or _raised(reply.get('raised'))}"
             result, changed = reply["value"], reply.get("arguments")
             if tests.in_place and not tests.test and isinstance(changed, list) and changed:
                 result = changed[0]
@@ -161,6 +164,11 @@ def _calls(tests: Tests) -> list[Call]:
         holds = functools.partial(_one_of, wanted, tests.tolerance)
         calls.append(Call(tests.name or "", arguments, {}, holds, f"test {at} of {len(tests.outputs)}"))
     return calls
+
+
+def _raised(said: Any) -> str:
+    """What a program raised: `[exception, message]`, unless it forged that."""
+    return f"it raised {said[1]}" if isinstance(said, list) and len(said) == 2 else _FORGED
 
 
 def _one_of(wanted: list[Any], tolerance: float, result: Any) -> bool:

@@ -22,6 +22,8 @@ Tests that are Python (HumanEval, MBPP, KodCode):
 texts are run, and then their functions `test_…`. `prefix` is the prompt that a completion continues: it is set before
 the program, when the program does not stand alone, and before the tests, for the helpers it may define.
 
+Programs have the standard library, and no packages: a completion that imports one fails.
+
 For every form, when wanted:
 
     seconds     CPU time for one input or call (default 4, at most 20)

@@ -48,6 +48,9 @@ class Opaque:
     def __eq__(self, other: object) -> bool:
         return False
 
+    def __repr__(self) -> str:
+        return f"a {self._kind}, which has no literal"
+
     __hash__ = None  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:

@@ -2,28 +2,29 @@
 
 import math
 import re
+import textwrap
+from collections.abc import Collection
 from typing import Any
 
 _FENCE = re.compile(
     r"^[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*+\1[ \t]*+$|\Z)", re.MULTILINE | re.DOTALL
 )
+_DEFINED = re.compile(r"\b(?:def|class)\s+(\w+)")
 _PYTHON = ("", "python", "python3", "py", "py3")
 
 
-def program_in(text: str, name: str | None, any_language: bool = False) -> str:
-    """The program that a final text states: the last fenced block, else the whole text.
+def program_in(text: str, names: Collection[str], any_language: bool = False) -> str:
+    """The program that a final text states: the last fenced block, without common indentation, else the whole text.
 
     Blocks marked as another language than Python do not count, unless `any_language`. Of several blocks, one that
-    defines `name` goes before those that only use it. A block that is not closed ends with the text.
+    defines one of `names` (functions that the tests call) goes before those that only use it. A block that is not
+    closed ends with the text.
     """
     blocks = [code for _, language, code in _FENCE.findall(text) if any_language or language.lower() in _PYTHON]
     if not blocks:
         return text
-    last_name = (name or "").rpartition(".")[2]
-    defining = [
-        code for code in blocks if last_name and re.search(rf"\b(?:def|class)\s+{re.escape(last_name)}\b", code)
-    ]
-    return str((defining or blocks)[-1])
+    defining = [code for code in blocks if not set(_DEFINED.findall(code)).isdisjoint(names)]
+    return textwrap.dedent((defining or blocks)[-1])
 
 
 def readings(program: str, prefix: str) -> list[str]:

@@ -15,27 +15,32 @@ from curation.verify.code_text import program_in, readings, same_output, same_re
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "program"),
+    ("text", "names", "program"),
     [
-        ("print(1)", None, "print(1)"),
-        ("So:\n```python\nprint(1)\n```\nDone.", None, "print(1)\n"),
-        ("```\nprint(1)\n```", None, "print(1)\n"),
-        ("```py\n1\n```\nbetter:\n```Python3\n2\n```", None, "2\n"),
-        ("```python\n1\n```\nIt prints:\n```text\n1\n```", None, "1\n"),
-        ("```python\ndef f(): 1\n```\nUse it:\n```python\nprint(f())\n```", "f", "def f(): 1\n"),
-        ("```python\nclass Solution:\n  def f(self): 1\n```\nso\n```python\n0\n```", "Solution().f", None),
-        ("```python\nprint(1)\n", None, "print(1)\n"),
-        ("  ```python\n  x\n  ```", None, "  x\n"),
-        ("~~~python\n```\n~~~", None, "```\n"),
+        ("print(1)", [], "print(1)"),
+        ("So:\n```python\nprint(1)\n```\nDone.", [], "print(1)\n"),
+        ("```\nprint(1)\n```", [], "print(1)\n"),
+        ("```py\n1\n```\nbetter:\n```Python3\n2\n```", [], "2\n"),
+        ("```python\n1\n```\nIt prints:\n```text\n1\n```", [], "1\n"),
+        ("```python\ndef f(): 1\n```\nUse it:\n```python\nprint(f())\n```", ["f", "len"], "def f(): 1\n"),
+        (
+            "```python\nclass Solution:\n  def f(self): 1\n```\nso\n```python\n0\n```",
+            ["f"],
+            "class Solution:\n  def f(self): 1\n",
+        ),
+        ("```python\ndef f(): 1\n```\nUsage:\n```\n1\n```", ["f"], "def f(): 1\n"),
+        ("```python\nprint(1)\n", [], "print(1)\n"),
+        ("  ```python\n  x\n  ```", [], "x\n"),
+        ("~~~python\n```\n~~~", [], "```\n"),
     ],
 )
-def test_the_program_is_the_last_block_that_defines_it(text: str, name: str | None, program: str | None) -> None:
-    assert program_in(text, name) == (program or "class Solution:\n  def f(self): 1\n")
+def test_the_program_is_the_last_block_that_defines_it(text: str, names: list[str], program: str) -> None:
+    assert program_in(text, names) == program
 
 
 @pytest.mark.parametrize("opening", ["```python\n", "```", "~~~\n", "\n```x\n`"])
 def test_text_that_only_opens_fences_takes_linear_time(opening: str) -> None:
-    program_in(opening * 20_000, "f")  # a quadratic pass would take minutes
+    program_in(opening * 20_000, ["f"])  # a quadratic pass would take minutes
 
 
 def test_a_prefix_is_continued_or_repeated() -> None:
