@@ -10,6 +10,7 @@ the names are listed (`flows/recipe.py`).
 
 import contextlib
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,14 +34,15 @@ from curation.pool import Pool
 from curation.progress import Progress, Step
 from curation.store import Store, settings_hash
 from curation.verify import JUDGE
+from curation.verify.bubblewrap import INSTALL
 from curation.verify.pool import graders
 
 CHUNK_ROWS = 1024
 SECONDS_BETWEEN_COMMITS = 5.0
 
 
-class JudgeMissing(ValueError):
-    """Problems name a judge, and there is none."""
+class GraderMissing(ValueError):
+    """Problems name a grader that this run cannot have."""
 
 
 class HowItRuns:
@@ -68,6 +70,8 @@ class Work:
     """When sampling may stop, for the annotator that measures now: SQL with id and pattern (rules.Decisions.patterns)."""
     judge: Judge | None = None
     """What grades problems whose verifier is `judge`."""
+    retry_errors: bool = False
+    """Whether rollouts whose grader failed are graded again."""
     budget: Budget | None = None
     """What the run may spend."""
     drawn: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -100,13 +104,14 @@ class Work:
     def graders(self) -> Graders:
         """Who grades the wanted problems; a judge's servers are reached or started at the first call that needs them.
 
-        Raises JudgeMissing where problems name a judge and the recipe has none.
+        Raises GraderMissing where problems name a judge and the recipe has none, or a tool that is not installed.
         """
+        self.check_tools()
         judged = count(self.con, f"problems semi join wanted using (id) where verifier = '{JUDGE}'")
         if not judged:
             return Graders(graders())
         if self.judge is None:
-            raise JudgeMissing(
+            raise GraderMissing(
                 f"{judged} problems name the verifier `{JUDGE}`, and the recipe has no judge: "
                 f"add `{JUDGE}: {{model: ...}}` with one of its models"
             )
@@ -117,6 +122,14 @@ class Work:
             if self.budget is not None:
                 self.budget.hire(self.judge.model.price, self.judge.model.serve.tensor_parallel_size * len(servers))
         return Graders(graders(), self._grader)
+
+    def check_tools(self) -> None:
+        """Raises GraderMissing where wanted problems need a tool that is not installed: an error for each of them would be
+        stored, and samples drawn for nothing.
+        """
+        code = count(self.con, "problems semi join wanted using (id) where verifier = 'code'")
+        if code and shutil.which("bwrap") is None:
+            raise GraderMissing(f"{code} problems name the verifier `code`. {INSTALL}")
 
     @property
     def folder(self) -> Path:

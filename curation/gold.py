@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from curation.annotate import Annotator
+from curation.annotate import Annotator, Work
 from curation.verify import JUDGE, as_completion, versions
 from curation.verify.pool import Job, graders
 
@@ -25,6 +25,10 @@ class Gold(Annotator):
     def settings(self) -> dict[str, Any]:
         """A verifier's new version makes another measurement."""
         return super().settings() | {"verifiers": versions()}
+
+    def measure(self, work: Work, name: str) -> pa.Table:
+        work.check_tools()
+        return super().measure(work, name)
 
     def annotate(self, problems: pa.Table) -> pa.Table:
         """Arrow table with id, answer, verifier, verifier_args in; id, gold_accepted, gold_reason out."""

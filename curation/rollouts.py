@@ -158,11 +158,12 @@ class Rollouts:
         """The `verifier` and `verifier_version` of its verdicts. All that shapes those of a judge is in its hash."""
         return (f"{JUDGE}-{self.judge}", 1) if verifier == JUDGE else (verifier, version(verifier))
 
-    def graded(self, n: int, max_tokens: int, problems: str) -> str:
+    def graded(self, n: int, max_tokens: int, problems: str, retry_errors: bool = False) -> str:
         """SQL: `chosen` with the verdict of the problem's verifier in its present version.
 
         Adds outcome, extracted, reason; NULL where there is no verdict yet. problems: SQL with id and verifier. Of two
         verdicts on one rollout one that is no error counts, then the one in the part with the smaller name.
+        retry_errors: whether an error is as good as no verdict.
         """
         names = [*VERIFIERS, *([JUDGE] if self.judge is not None else [])]
         filed = {name: self.filed_as(name) for name in names}
@@ -176,6 +177,7 @@ class Rollouts:
                 from {self.store.scan(self.verdict_folder, VERDICTS)} as v
                 join (values {known}) as known(name, filed, present)
                     on v.verifier = known.filed and v.verifier_version = known.present
+                where {not retry_errors} or outcome <> 'error'
                 qualify row_number() over (
                     partition by rollout, known.name order by outcome = 'error', filename) = 1
             ) as verdict on verdict.rollout = chosen.rollout and verdict.verifier = problem.verifier)"""

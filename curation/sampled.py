@@ -17,7 +17,7 @@ from curation.client import Client
 from curation.duck import literal, mapped
 from curation.grading import grade_stored
 from curation.model import Model, api_key, identity
-from curation.outcomes import CUT_OFF, MISSING, Outcomes
+from curation.outcomes import CUT_OFF, ERROR, MISSING, Outcomes
 from curation.prompt import Prompt
 from curation.rollouts import Rollouts, Sampling
 from curation.sampling import Sampler, Tally
@@ -125,12 +125,12 @@ class Sampled(Annotator, Sampling):
         table = self.view(work, groups, outcomes)
         return table.filter(pc.invert(pc.is_in(table["id"], is_open)))
 
-    def standing(self, work: Work, groups: list[Group]) -> Standing:
-        return standing(work.con, groups, self.n, self.max_tokens, self.cut_off == "wrong")
+    def standing(self, work: Work, groups: list[Group], retry_errors: bool = False) -> Standing:
+        return standing(work.con, groups, self.n, self.max_tokens, self.cut_off == "wrong", retry_errors)
 
     def draw(self, work: Work, name: str, groups: list[Group]) -> Outcomes:
         """Draws and grades what is missing, and gives what is known then."""
-        known = self.standing(work, groups)
+        known = self.standing(work, groups, work.retry_errors)
         if known.ungraded.num_rows:  # first: it may settle all
             with work.progress.step(name, known.ungraded.num_rows, "verdicts") as step:
                 grade_stored(work.con, work.graders(), groups, known.ungraded, step)
@@ -149,6 +149,11 @@ class Sampled(Annotator, Sampling):
                 "them. Give their source a `verifier`"
             )
         self._warn_of_cut_off(work, name, known.outcomes)
+        if errors := known.outcomes.codes.count(ERROR):
+            work.store.warn(
+                f"{name}: {errors:,} {self.UNIT} are neither right nor wrong, as their grader failed; `cuvee why` gives the "
+                "reasons, `cuvee run --retry-errors` grades them again"
+            )
         return known.outcomes
 
     def _sample(self, work: Work, name: str, groups: list[Group], known: Standing) -> None:

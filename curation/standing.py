@@ -57,9 +57,17 @@ class Standing:
 
 
 def standing(
-    con: duckdb.DuckDBPyConnection, groups: Sequence[Group], n: int, max_tokens: int, cut_off_fails: bool
+    con: duckdb.DuckDBPyConnection,
+    groups: Sequence[Group],
+    n: int,
+    max_tokens: int,
+    cut_off_fails: bool,
+    retry_errors: bool = False,
 ) -> Standing:
-    """What the store holds of the first n samples of every problem, as if all were drawn with this `max_tokens`."""
+    """What the store holds of the first n samples of every problem, as if all were drawn with this `max_tokens`.
+
+    retry_errors: whether a rollout whose grader failed is one without a verdict.
+    """
     patterns = pa.chunked_array([chunk for group in groups for chunk in group.problems["pattern"].chunks], pa.string())
     outcomes = Outcomes(n, patterns, cut_off_fails)
     continuing: dict[int, str] = {}
@@ -75,7 +83,7 @@ def standing(
                      when outcome = 'wrong' then {FAIL} when outcome = 'error' then {ERROR} else {ASKED} end::utinyint as code,
                 case when code in ({MISSING}, {ASKED}) then rollout end as rollout,
                 case when code = {ASKED} then filename end as filename
-            from {group.rollouts.graded(n, max_tokens, "numbered")} as graded
+            from {group.rollouts.graded(n, max_tokens, "numbered", retry_errors)} as graded
             join numbered on numbered.id = graded.problem_id""",
         )
         con.unregister("numbered")

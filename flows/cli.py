@@ -65,6 +65,7 @@ def main() -> None:
     help="Stop there (hours count from now): nothing is published, what was measured is kept, exit code 3. "
     "Dollars need a model's `price`.",
 )
+@click.option("--retry-errors", is_flag=True, help="Grade again the samples that a grader failed at.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def run(
@@ -74,6 +75,7 @@ def run(
     overrides: tuple[str, ...],
     measure_all: bool,
     budget: str | None,
+    retry_errors: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -111,7 +113,13 @@ def run(
     with mistakes(AGAIN):
         with prefect_api(progress.line):
             outcome = curate_flow(
-                loaded, workspace, until=until, measure_all=measure_all, budget=limit, progress=progress
+                loaded,
+                workspace,
+                until=until,
+                measure_all=measure_all,
+                budget=limit,
+                retry_errors=retry_errors,
+                progress=progress,
             )
         for warning in outcome.warnings:
             click.echo(f"warning: {visible(warning)}", err=True)
@@ -325,6 +333,8 @@ def inspect(dataset: str, rule: str | None, show_rejected: bool, count: int, wor
         view.show(console, data)
     else:
         view.show_rows(console, listed)
+        if not show_rejected and len(listed) < (of := view.counted(found, rule)):
+            console.print(f"\n{len(listed)} of {of:,}: --rows shows more")
 
 
 @main.command()

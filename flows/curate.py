@@ -80,6 +80,7 @@ def curate(
     until: str | None = None,
     measure_all: bool = False,
     budget: Budget | None = None,
+    retry_errors: bool = False,
     progress: Progress | None = None,
     call: Call = directly,
 ) -> Outcome:
@@ -87,12 +88,13 @@ def curate(
 
     until: stop after this annotator, or after reading the pool with `pool`; nothing is published.
     measure_all: measure also what rules have dropped already; changes no decision.
+    retry_errors: grade again what a grader failed at.
     budget: what may be spent; when it is, nothing is published and `Outcome.spent` says what is left.
     """
     store = Store(workspace)
     with store.locked(), _damage_told(store):
         progress = progress if progress is not None else Progress()
-        return _curate(loaded, store, until, measure_all, budget, progress, call)
+        return _curate(loaded, store, until, measure_all, budget, retry_errors, progress, call)
 
 
 @contextlib.contextmanager
@@ -117,6 +119,7 @@ def _curate(
     until: str | None,
     measure_all: bool,
     budget: Budget | None,
+    retry_errors: bool,
     progress: Progress,
     call: Call,
 ) -> Outcome:
@@ -138,6 +141,7 @@ def _curate(
             models=recipe.models,
             prompts={name: source.prompt for name, source in recipe.sources.items()},
             judge=loaded.judge,
+            retry_errors=retry_errors,
             budget=budget,
         )
         for difference in loaded.unlike_rl:

@@ -28,7 +28,9 @@ _RELATIONS: dict[str, Callable[[int, int], bool]] = {"at least": operator.ge, "l
 _ABBREVIATION = re.compile(
     r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Sr|Jr|vs|etc|cf|al|approx|No|Fig|Inc|Ltd|Co|[ei]\.[ge]|[ap]\.m|[A-Z]\.[A-Z]))\.$"
 )
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]*_]*(?=\s|$)|[。！？]+[”’」』）]*|\n{2,}")
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*_]*+(?=\s|$)|[。！？]+[”’」』）]*|\n{2,}")
+_FEW_LETTERS = 20
+"""Below, no program tells the language of a text."""
 
 
 class ArgsError(ValueError):
@@ -68,9 +70,12 @@ def _instructions(args: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _follows(text: str, name: str, settings: dict[str, Any]) -> bool:
+    for key in ("keywords", "forbidden_words"):
+        if key in settings and not isinstance(settings[key], list):
+            raise ArgsError(f"{name}: {key!r} has to be a list, not {settings[key]!r}")
     try:
         return CHECKS[name](text, **settings)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ArgsError(f"{name} with {json.dumps(settings)}: {error}") from error
 
 
@@ -92,7 +97,7 @@ def keyword_frequency(text: str, keyword: str, frequency: int, relation: str) ->
 
 
 def forbidden_words(text: str, forbidden_words: list[str]) -> bool:
-    return not any(re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) for word in forbidden_words)
+    return not any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) for word in forbidden_words)
 
 
 def letter_frequency(text: str, letter: str, let_frequency: int, let_relation: str) -> bool:
@@ -148,9 +153,9 @@ def placeholders(text: str, num_placeholders: int) -> bool:
 
 
 def postscript(text: str, postscript_marker: str) -> bool:
-    """A line that begins with the marker, however its letters are spaced."""
-    letters = [re.escape(letter) for letter in postscript_marker if letter.isalnum()]
-    return bool(letters and re.search(r"^\W*" + r"\.?\s?".join(letters) + r"\b", text, re.IGNORECASE | re.MULTILINE))
+    """The marker, in whatever case, with a blank between its letters or none: P.S., p. s."""
+    parts = [re.escape(part) for part in re.findall(r"\w\W*", postscript_marker.replace(" ", ""))]
+    return bool(parts and re.search(r"(?<!\w)" + r"\s?".join(parts), text, re.IGNORECASE))
 
 
 def bullets(text: str, num_bullets: int) -> bool:
@@ -171,16 +176,24 @@ def sections(text: str, section_spliter: str, num_sections: int) -> bool:
 
 
 def is_json(text: str) -> bool:
-    fenced = re.fullmatch(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", text, re.DOTALL | re.IGNORECASE)
+    bare = text.strip()
+    if bare.startswith("```"):
+        bare = bare[7:] if bare[3:7].lower() == "json" else bare[3:]
+        bare = bare.removesuffix("```")
     try:
-        json.loads(fenced[1] if fenced else text)
+        json.loads(bare)
     except (ValueError, RecursionError):
         return False
     return True
 
 
 def title(text: str) -> bool:
-    return any(found.strip(" <>") for found in re.findall(r"<<([^\n]+?)>>", text))
+    return any(
+        line.rpartition("<<")[2].strip(" <>")
+        for text_line in text.split("\n")
+        for line in text_line.split(">>")[:-1]
+        if "<<" in line
+    )
 
 
 # ---- beginning, end, combinations
@@ -208,11 +221,17 @@ def quoted(text: str) -> bool:
 
 
 def all_capital(text: str) -> bool:
-    return text.isupper() and language_of(text) == "en"
+    return text.isupper() and _is_english(text)
 
 
 def all_lowercase(text: str) -> bool:
-    return text.islower() and language_of(text) == "en"
+    return text.islower() and _is_english(text)
+
+
+def _is_english(text: str) -> bool:
+    """Whether a text is English, as far as can be told: a few Latin letters are."""
+    letters = [letter for letter in text if letter.isalpha()]
+    return language_of(text) == "en" or (len(letters) < _FEW_LETTERS and "".join(letters).isascii())
 
 
 def capital_words(text: str, capital_frequency: int, capital_relation: str) -> bool:

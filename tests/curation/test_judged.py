@@ -10,8 +10,9 @@ from lab import Lab, decided, sums
 
 from curation.inspect.why import why
 from curation.judge_record import add_record
+from curation.progress import Progress
 from curation.store import Store
-from flows.curate import StepFailed
+from flows.curate import StepFailed, curate
 from flows.recipe import RecipeError, load
 
 
@@ -132,3 +133,30 @@ def test_a_judge_that_cannot_be_is_refused_when_loaded(judged: Lab, settings: di
     judged.recipe["judge"] = settings
     with pytest.raises(RecipeError, match=said):
         judged()
+
+
+def test_errors_of_a_grader_stay_until_they_are_to_be_graded_again(judged: Lab, judge: JudgeServer) -> None:
+    judge.reply = "rubbish"
+    outcome = judged()
+    assert decided(outcome)["What is 2 + 2?"]["errors"] == 4
+    assert any("8 samples are neither right nor wrong" in warning for warning in outcome.warnings)
+    judge.reply = None
+    assert decided(judged())["What is 2 + 2?"]["errors"] == 4
+    again = curate(load(str(judged.write())), str(judged.workspace), retry_errors=True, progress=Progress(quiet=True))
+    assert {row["errors"] for row in decided(again).values()} == {0}
+    assert {row["errors"] for row in decided(judged()).values()} == {0}
+    assert len(judged.stored("rollouts")) == 12
+
+
+def test_code_is_refused_before_a_sample_is_drawn_where_there_is_no_sandbox(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": "Add.", "verifier_args": {"test": "assert add(1, 2) == 3"}}]
+    lab.source("programs", rows, verifier="code")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    for annotate in ({"gold": {}}, lab.recipe["annotate"]):
+        lab.recipe["annotate"], lab.recipe["keep"] = annotate, {}
+        with pytest.raises(StepFailed) as failed:
+            lab()
+        assert "1 problems name the verifier `code`. bubblewrap is not installed" in str(failed.value.__cause__)
+    assert lab.stored("rollouts") == []

@@ -30,6 +30,8 @@ FOLLOWED = [
     ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[name], [address]"),
     ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Bye.\np. s. one more thing"),
     ("detectable_content:postscript", {"postscript_marker": "P.P.S"}, "Bye.\nP.P.S. again"),
+    ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Bye. P.S. one more thing"),
+    ("keywords:forbidden_words", {"forbidden_words": ["c"]}, "cat"),
     ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* one\n- two\n**bold**"),
     ("detectable_format:constrained_response", {}, "Well. My answer is maybe."),
     ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*one* and **two**"),
@@ -39,6 +41,7 @@ FOLLOWED = [
         "SECTION 1\na\nSECTION 2\nb",
     ),
     ("detectable_format:json_format", {}, '```json\n{"a": [1]}\n```'),
+    ("detectable_format:json_format", {}, '```json\n{"a": 1}```'),
     ("detectable_format:title", {}, "<<My title>>\ntext"),
     ("combination:repeat_prompt", {"prompt_to_repeat": "Say hi."}, "say hi. Hi!"),
     ("combination:two_responses", {}, "one\n******\ntwo"),
@@ -46,6 +49,8 @@ FOLLOWED = [
     ("startend:quotation", {}, ' "all of it" '),
     ("change_case:english_capital", {}, "THIS IS A LETTER ABOUT THE DOG."),
     ("change_case:english_lowercase", {}, "this is a letter about the dog."),
+    ("change_case:english_lowercase", {}, "i like pizza."),
+    ("change_case:english_capital", {}, "HELLO!"),
     ("change_case:capital_word_frequency", {"capital_frequency": 2, "capital_relation": "less than"}, "NASA is far"),
     ("punctuation:no_comma", {}, "no such sign"),
     ("language:response_language", {"language": "kn"}, "ನಾನು ಕನ್ನಡದಲ್ಲಿ ಮಾತನಾಡುತ್ತೇನೆ"),
@@ -65,7 +70,8 @@ MISSED = [
         "Weekends are short.\n\nTwo.",
     ),
     ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[name], []"),
-    ("detectable_content:postscript", {"postscript_marker": "P.S."}, "He said p.s. in the middle"),
+    ("detectable_content:postscript", {"postscript_marker": "P.S."}, "PS I love you, ups. s."),
+    ("keywords:forbidden_words", {"forbidden_words": ["c++"]}, "I write C++."),
     ("detectable_format:number_bullet_lists", {"num_bullets": 1}, "- one\n- two"),
     ("detectable_format:number_highlighted_sections", {"num_highlights": 1}, "* one\n* two"),
     ("detectable_format:json_format", {}, 'Here: {"a": 1}'),
@@ -121,6 +127,7 @@ def test_settings_that_are_null_are_not_given() -> None:
     [
         ("punctuation:no_commas", {}, "unknown instruction 'punctuation:no_commas'"),
         ("keywords:existence", {}, "missing 1 required positional argument: 'keywords'"),
+        ("keywords:existence", {"keywords": "dog"}, "'keywords' has to be a list, not 'dog'"),
         ("punctuation:no_comma", {"commas": 0}, "unexpected keyword argument 'commas'"),
         ("length_constraints:number_words", {"num_words": 3, "relation": "exactly"}, "unknown relation 'exactly'"),
     ],
@@ -129,6 +136,15 @@ def test_an_instruction_that_nothing_checks_is_an_error(name: str, settings: dic
     result, reason = outcome("text", (name, settings))
     assert result == "error"
     assert said in reason
+
+
+@pytest.mark.parametrize("text", ["<<" * 60_000, "\n" * 60_000 + "x", "```" + "\n" * 60_000 + "x", "." * 60_000 + "x"])
+def test_text_that_repeats_takes_linear_time(text: str) -> None:
+    names = ("detectable_format:title", "detectable_format:json_format")
+    all_of_them = [(name, {}) for name in names]
+    all_of_them.append(("detectable_content:postscript", {"postscript_marker": "P.S."}))
+    all_of_them.append(("length_constraints:number_sentences", {"num_sentences": 9, "relation": "at least"}))
+    assert outcome(text, *all_of_them)[0] == "wrong"  # a quadratic pass would take minutes
 
 
 @pytest.mark.skipif(not IFEVAL.exists(), reason=f"the benchmark is not here: {IFEVAL}")
