@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_FRAMES = 0.2
+SECONDS_BEFORE_ESTIMATE = 5.0
+"""What comes first says little of how fast the rest will come: workers start, caches fill."""
 
 
 class Step:
@@ -28,12 +30,16 @@ class Step:
         self.done, self.about = 0, ""
         self.also: Counter[str] = Counter()
         self.started = self.shown = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        """When the first work was done, and how much: what the time left is told from."""
 
     def advance(self, count: int = 1, **also: int) -> None:
         """Counts what was done; `also` counts other things by name, told as rates: advance(1, tokens=12)."""
         self.done += count
         self.also.update(also)
         now = time.monotonic()
+        if self._first is None:
+            self._first = now, self.done
         if now - self.shown >= self.progress.interval:
             self.shown = now
             self.progress.show(self)
@@ -44,14 +50,17 @@ class Step:
 
     def line(self, end: bool = False) -> str:
         """Done of total, rates, and the time left (or taken, at the end)."""
-        seconds = max(time.monotonic() - self.started, 1e-9)
+        now = time.monotonic()
+        seconds = max(now - self.started, 1e-9)
         of = f"/{self.about}{self.total:,}" if self.total is not None and not (end and self.about) else ""
         parts = [f"{self.done:,}{of} {self.unit}", f"{self.done / seconds:,.0f} {self.unit}/s"]
         parts += [f"{count / seconds:,.0f} {name}/s" for name, count in self.also.items()]
         if end:
             parts.append(clock(seconds))
-        elif self.total is not None and self.done:
-            parts.append(f"{clock(seconds * (self.total - self.done) / self.done)} left")
+        elif self.total is not None and self._first is not None:
+            since, before = self._first
+            if now - since >= SECONDS_BEFORE_ESTIMATE and self.done > before:
+                parts.append(f"{clock((now - since) * (self.total - self.done) / (self.done - before))} left")
         return "  ".join(parts)
 
 

@@ -44,6 +44,8 @@ class Disagreement(NamedTuple):
     answer: str | None
     extracted: str | None
     reason: str
+    completion: str
+    """Its end, where an answer stands."""
 
 
 @dataclass
@@ -53,32 +55,41 @@ class Tally:
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
     """By verifier."""
     errors: Reasons = field(default_factory=Reasons)
+    empty: Reasons = field(default_factory=Reasons)
+    """Completions without a word that were called wrong, apart from those that say something."""
     agreement: Agreement = field(default_factory=Agreement)
     disagreements: list[Disagreement] = field(default_factory=list)
 
     def take(self, row: int, verifier: str, item: Item, verdict: Verdict) -> None:
         """Counts the verdict on a completion of a row."""
-        assert item.job is not None
         self.outcomes.setdefault(verifier, Counter())[verdict.outcome] += 1
         if verdict.outcome == "error":
             self.errors.add(row, verdict.reason)
-        if item.label is None:
+        elif verdict.outcome == "wrong" and item.job is not None and not item.job.completion.strip():
+            self.empty.add(row, "the completion is empty")
+        if item.label is None or item.job is None:
             return
         self.agreement.add(item.label, verdict.outcome)
         label = "right" if item.label else "wrong"
         disagrees = verdict.outcome == ("wrong" if item.label else "correct")
         if disagrees and sum(other.label == label for other in self.disagreements) < SHOWN:
             answer, extracted, reason = (_cut(t) for t in (item.job.answer, verdict.extracted, verdict.reason))
-            self.disagreements.append(Disagreement(row, label, verdict.outcome, answer, extracted, reason or ""))
+            completion = item.job.completion[-EXCERPT:]
+            self.disagreements.append(
+                Disagreement(row, label, verdict.outcome, answer, extracted, reason or "", completion)
+            )
 
     def told(self) -> dict[str, Any]:
         """All of it as plain JSON; what depends on labels is None without any."""
-        labelled = self.agreement.labelled > 0
+        labelled, found = self.agreement.labelled > 0, self.agreement
+        disagreed = found.false_accepts.count + found.false_rejects.count
         return {
             "verdicts": {name: {o: counts[o] for o in OUTCOMES} for name, counts in sorted(self.outcomes.items())},
             "errors": self.errors.told(),
+            "empty": self.empty.told(),
             "agreement": self.agreement.told() if labelled else None,
             "disagreements": [one._asdict() for one in sorted(self.disagreements, key=lambda one: one.row)],
+            "disagreements_left_out": disagreed - len(self.disagreements),
         }
 
 

@@ -1,5 +1,6 @@
 """How verdicts on a file are told. Answers and reasons are anybody's text: cut short, and shown as they are."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.inspect.summary import plain
-from curation.sql import short
 from curation.verify.agreement import OUTCOMES
 from flows.telling import say
 
 TEXT, REASON = 30, 48
 """Characters that are shown of an answer, and of a reason."""
+OWN = re.compile(r"^(ValueError|(CodeArgs|Args|Unreadable|UnreadableReference|UnknownVerifier|Sandbox)Error): ")
 _MISTAKES = (("false accepts", "labelled wrong"), ("false rejects", "labelled right"))
 
 
@@ -21,20 +22,35 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     where = ", ".join(f"{what} in {name}" for what, name in told["columns"].items())
     say(console, f"{told['file']['path']}: {told['rows']:,} rows, {told['completions']:,} completions ({where})\n")
     _verdicts(console, told)
-    _reasons(console, "not graded", told["not_graded"])
+    _reasons(console, "not read", told["unreadable"])
     _reasons(console, "label not read", told["labels_not_read"])
     judge = told.get("judge")
     if told["agreement"] is not None:
         _agreement(console, told, judge)
-        _disagreements(console, told["disagreements"], "the verifier")
+        _disagreements(console, told, "the verifier")
         if judge is not None:
-            _disagreements(console, judge["disagreements"], "the judge")
+            _disagreements(console, judge, "the judge")
+    elif told["labels_are_scores"]:
+        say(
+            console, f"No agreement is told: {told['labels_are_scores']}. Name a column of true and false with --label."
+        )
     elif "label" not in told["columns"]:
         console.print("No labels: with a column of them (--label), agreement is told.")
     if judge is not None:
         _judge(console, judge)
     if told["out"] is not None:
-        say(console, f"Wrote {told['out']}: the rows, each with outcome, extracted and reason.")
+        unread = told["unreadable_rows"]
+        what = f"the {told['rows'] - unread:,} rows{' that could be read' if unread else ''}"
+        say(console, f"Wrote {told['out']}: {what}, each with outcome, extracted and reason.")
+        if told["as_text"]:
+            say(console, f"Written as text, having no one type: {', '.join(told['as_text'])}.")
+
+
+def _print(console: Console, table: Table) -> None:
+    """Prints a table and an empty line, without the blanks that fill its last column."""
+    with console.capture() as taken:
+        console.print(table)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in taken.get().splitlines()) + "\n")
 
 
 def _table(*headers: str) -> Table:
@@ -45,13 +61,13 @@ def _table(*headers: str) -> Table:
 
 
 def _verdicts(console: Console, told: Mapping[str, Any]) -> None:
-    table = _table("verifier", "graded", *OUTCOMES)
+    table = _table("verifier", "completions", *OUTCOMES)
     graders = {**told["verdicts"], **(told["judge"]["verdicts"] if "judge" in told else {})}
     for name, counts in graders.items():
         table.add_row(plain(name), *(f"{n:,}" for n in (sum(counts.values()), *(counts[o] for o in OUTCOMES))))
-    console.print(table)
-    console.print()
+    _print(console, table)
     _reasons(console, "error", told["errors"])
+    _reasons(console, "wrong", told["empty"])
     if "judge" in told:
         _reasons(console, "error of the judge", told["judge"]["errors"])
 
@@ -62,9 +78,8 @@ def _reasons(console: Console, what: str, reasons: list[dict[str, Any]], most: i
     table = Table(what, "", "first in row", box=None, header_style="bold", pad_edge=False)
     table.columns[0].justify = table.columns[2].justify = "right"
     for entry in reasons[:most]:
-        table.add_row(f"{entry['count']:,}", plain(short(_line(entry["reason"]), 90)), f"{entry['first_row']:,}")
-    console.print(table)
-    console.print()
+        table.add_row(f"{entry['count']:,}", plain(_cut(_reason(entry["reason"]), 90)), f"{entry['first_row']:,}")
+    _print(console, table)
 
 
 def _agreement(console: Console, told: Mapping[str, Any], judge: Mapping[str, Any] | None) -> None:
@@ -73,8 +88,7 @@ def _agreement(console: Console, told: Mapping[str, Any], judge: Mapping[str, An
         table = _table(f"labels beside {name}", *OUTCOMES)
         for label in ("right", "wrong"):
             table.add_row(f"labelled {label}", *(f"{found[label][outcome]:,}" for outcome in OUTCOMES))
-        console.print(table)
-        console.print()
+        _print(console, table)
     table = Table("", "", "rate", "90 % interval", "", box=None, header_style="bold", pad_edge=False)
     table.columns[2].justify = "right"
     for name, found in graders.items():
@@ -84,7 +98,7 @@ def _agreement(console: Console, told: Mapping[str, Any], judge: Mapping[str, An
     if judge is not None:
         both = judge["with_rule"]["agreement"]
         table.add_row("judge, verifier", "agreement", *_rate(both), _of(both, "decided by both"))
-    console.print(table)
+    _print(console, table)
     console.print(
         "[dim]A false accept calls a wrong one correct. An error decides nothing, and is no part of a rate.[/]\n"
     )
@@ -100,17 +114,22 @@ def _of(rate: Mapping[str, Any], among: str) -> str:
     return f"{rate['count']:,} of {rate['of']:,} {among}"
 
 
-def _disagreements(console: Console, rows: list[dict[str, Any]], grader: str) -> None:
+def _disagreements(console: Console, told: Mapping[str, Any], grader: str) -> None:
+    rows: list[dict[str, Any]] = told["disagreements"]
     if not rows:
         return
-    table = Table("row", "label", grader, "answer", "extracted", "why", box=None, header_style="bold", pad_edge=False)
+    why = "why, or how the completion ends"
+    table = Table("row", "label", grader, "answer", "extracted", why, box=None, header_style="bold", pad_edge=False)
     table.columns[0].justify = "right"
     for row in rows:
-        lengths = (("answer", TEXT), ("extracted", TEXT), ("reason", REASON))
-        texts = ["" if row[key] is None else short(_line(row[key]), most) for key, most in lengths]
+        texts = ["" if row[key] is None else _cut(_line(row[key]), TEXT) for key in ("answer", "extracted")]
+        # The end of a completion, where an answer stands, says why when nothing else does.
+        ending = _line(row["completion"])
+        texts.append(_cut(_reason(row["reason"]), REASON) or ("…" if len(ending) > REASON else "") + ending[-REASON:])
         table.add_row(f"{row['row']:,}", row["label"], row["outcome"], *map(plain, texts))
-    console.print(table)
-    console.print()
+    _print(console, table)
+    if left_out := told["disagreements_left_out"]:
+        console.print(f"and {left_out:,} more\n")
 
 
 def _judge(console: Console, judge: Mapping[str, Any]) -> None:
@@ -130,6 +149,15 @@ def _judge(console: Console, judge: Mapping[str, Any]) -> None:
         say(console, f"Its rates are on record in {judge['record']}.")
     else:
         console.print("No label could be read: nothing was put on record.")
+
+
+def _reason(text: str) -> str:
+    """A reason without the class of an error that says itself what is wrong."""
+    return OWN.sub("", _line(text))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _line(text: str) -> str:

@@ -40,6 +40,7 @@ def verify(
     *,
     verifier: str = "math",
     columns: Mapping[str, str | None] | None = None,
+    labels: bool = True,
     out: str | None = None,
     workers: int | None = None,
     judge: JudgeAsked | None = None,
@@ -47,11 +48,12 @@ def verify(
 ) -> dict[str, Any]:
     """Grades a file and says what came of it.
 
-    columns: names by what is in them (answer, completion, label, args), where they are not to be found. out: a Parquet file
-    to write, with the rows and their verdicts. judge: a model that grades too, whose agreement with the labels is put down
-    in the workspace. Raises VerifyRefused before anything is graded.
+    columns: names by what is in them (answer, completion, label, args), where they are not to be found. labels: whether a
+    column of them is looked for. out: a Parquet file to write, with the rows and their verdicts. judge: a model that
+    grades too, whose agreement with the labels is put down in the workspace. Raises VerifyRefused before anything is
+    graded.
     """
-    answered = Answered(path, verifier, columns or {})
+    answered = Answered(path, verifier, columns or {}, labels)
     progress = progress if progress is not None else Progress()
     if judge is not None and answered.columns.label is None:
         raise VerifyRefused(
@@ -73,8 +75,12 @@ def verify(
                 store, target, schema = writing
                 store.write_table(target, pa.RecordBatchReader.from_batches(schema, rows))
         told = verification.told() | {"out": out}
+        if writing is not None:
+            told["as_text"] = [
+                name for name, kinds in answered.kinds.items() if kinds - {"text"} and _type(kinds) is None
+            ]
         if asked is not None:
-            told["judge"] = verification.judge.told() | {"with_rule": verification.with_rule()}
+            told["judge"] = verification.of(verification.judge) | {"with_rule": verification.with_rule()}
             told["judge"] |= asked.told(told, answered)
     return told
 
@@ -89,13 +95,22 @@ def _writable(out: str, answered: Answered, opinions: int) -> tuple[Store, str, 
     there = {name.lower() for name in answered.schema.names}
     if taken := [column.name for column in added if column.name in there]:
         raise VerifyRefused(f"--out: {answered.file.name} has a column {taken[0]!r} already; rename it there first")
+    if not out.endswith(".parquet"):
+        raise VerifyRefused(f"--out: {out} is written as Parquet; give a name that ends in .parquet")
     fs, path = filesystem(out)
     if fs.exists(path):
         raise VerifyRefused(f"--out: {out} exists already; give another name")
-    schema = answered.schema
-    for column in added:
-        schema = schema.append(column)
-    return Store(os.path.dirname(out) or "."), path, schema
+    fields = [column.with_type(_type(answered.kinds.get(column.name, ())) or column.type) for column in answered.schema]
+    return Store(os.path.dirname(out) or "."), path, pa.schema([*fields, *added])
+
+
+def _type(kinds: Iterable[str]) -> pa.DataType | None:
+    """The type of a column of JSON Lines by what it holds; None where that is text, or no type holds it."""
+    found = set(kinds)
+    for type_, whole in ((pa.bool_(), {"bool"}), (pa.int64(), {"int", "long"}), (pa.float64(), {"int", "float"})):
+        if found and found <= whole:
+            return type_
+    return None
 
 
 @dataclass
@@ -117,7 +132,7 @@ class Verification:
         """keeps: whether the rows are given back, with their verdicts."""
         self.answered, self.step, self.keeps = answered, step, keeps
         self.rows = self.completions = 0
-        self.not_graded, self.not_labelled = Reasons(), Reasons()
+        self.unreadable, self.not_labelled = Reasons(), Reasons()
         self.rule, self.judge, self.both = Tally(), Tally(), Agreement()
         """`both`: the judge's outcomes beside what the rule says, where that decided."""
 
@@ -127,7 +142,7 @@ class Verification:
 
         def jobs() -> Iterator[Job]:
             for table, rows, unreadable in self.answered.batches():
-                self._count([*rows, *unreadable])
+                self._count(rows, unreadable)
                 wanted = [item.job for _, items in rows for item in items if item.job is not None]
                 waiting.append(Batch(table if self.keeps else None, rows, len(wanted)))
                 yield from wanted
@@ -146,13 +161,16 @@ class Verification:
         for batch in waiting:
             yield from self._finish(batch, len(found))
 
-    def _count(self, rows: Iterable[Row]) -> None:
+    def _count(self, rows: Iterable[Row], unreadable: Iterable[Row]) -> None:
+        for number, (item,) in unreadable:
+            self.rows += 1
+            self.unreadable.add(number, item.bad)
+            self.step.advance(1)
         for number, items in rows:
             self.rows += 1
             self.completions += len(items)
             for item in items:
                 if item.job is None:
-                    self.not_graded.add(number, item.bad)
                     self.step.advance(1)
                 elif item.bad:
                     self.not_labelled.add(number, item.bad)
@@ -160,20 +178,27 @@ class Verification:
     def _finish(self, batch: Batch, opinions: int) -> list[pa.RecordBatch]:
         """Counts the verdicts of a batch; gives its rows with them."""
         given = iter(batch.verdicts)
-        rows = [[(item, next(given) if item.job is not None else ()) for item in items] for _, items in batch.rows]
+        rows = [
+            [(item, next(given) if item.job is not None else _unknown(item, opinions)) for item in items]
+            for _, items in batch.rows
+        ]
         for (number, _), items in zip(batch.rows, rows, strict=True):
             for item, verdicts in items:
-                if item.job is not None:
-                    self._take(number, item, item.job.verifier, verdicts)
+                self._take(
+                    number, item, item.job.verifier if item.job is not None else self.answered.verifier, verdicts
+                )
         if batch.table is None:
             return []
         table, lists = batch.table, self.answered.lists
         for place, prefix in enumerate(PREFIXES[:opinions]):
             for name in WRITTEN:
-                values: list[Any] = [[_written(name, place, *of) for of in items] for items in rows]
+                values: list[Any] = [[_text(getattr(verdicts[place], name)) for _, verdicts in items] for items in rows]
                 kind = pa.list_(pa.string()) if lists else pa.string()
                 column = pa.array(values if lists else [one[0] for one in values], kind)
                 table = table.append_column(prefix + name, column)
+        for place, column in enumerate(table.schema):
+            if (kind := _type(self.answered.kinds.get(column.name, ()))) is not None:
+                table = table.set_column(place, column.with_type(kind), table[column.name].cast(kind))
         return list(table.combine_chunks().to_batches())
 
     def _take(self, row: int, item: Item, verifier: str, verdicts: Sequence[Verdict]) -> None:
@@ -196,16 +221,24 @@ class Verification:
             "columns": self.answered.columns.used,
             "rows": self.rows,
             "completions": self.completions,
-            "not_graded": self.not_graded.told(),
+            "unreadable": self.unreadable.told(),
+            "unreadable_rows": self.unreadable.counts.total(),
             "labels_not_read": self.not_labelled.told(),
-            **self.rule.told(),
+            "labels_are_scores": self.answered.scored or None,
+            **self.of(self.rule),
         }
 
+    def of(self, tally: Tally) -> dict[str, Any]:
+        """Labels of which some are scores say nothing: those that happen to be 0 or 1 are no sample of them."""
+        none: dict[str, Any] = {"agreement": None, "disagreements": [], "disagreements_left_out": 0}
+        return tally.told() | (none if self.answered.scored else {})
 
-def _written(name: str, place: int, item: Item, verdicts: Sequence[Verdict]) -> str | None:
-    """A value of a completion's columns. One that could not be graded is unknown: `error`, with the reason."""
-    if item.job is None:
-        return {"outcome": "error", "reason": item.bad}.get(name)
-    text: str | None = getattr(verdicts[place], name)
+
+def _unknown(item: Item, opinions: int) -> tuple[Verdict, ...]:
+    """The verdicts on a completion that could not be graded."""
+    return (Verdict("error", None, item.bad),) * opinions
+
+
+def _text(text: str | None) -> str | None:
     # Half a surrogate pair, which JSON text within a file may hold, cannot be written.
     return None if text is None else text.encode("utf-8", "replace").decode()

@@ -394,6 +394,7 @@ def test_when_the_graders_end_the_run_ends_with_their_error_and_what_was_drawn_i
 
 def test_ctrl_c_commits_what_was_drawn(lab: Lab, fake_server: FakeServer) -> None:
     fake_server.delay = 0.5
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with (
         after(10, fake_server, lambda: os.kill(os.getpid(), signal.SIGINT)),
         pytest.raises(KeyboardInterrupt),

@@ -383,8 +383,8 @@ def test_settings_hashes_of_annotators_are_those_of_today() -> None:
     assert [settings_hash(annotator.settings()) for annotator in annotators] == [
         "4f7d0cf99328acdd2bb0",
         "32de3e5a342e5d68a57b",
-        "3740fe9f4ea5303d3c12",
-        "4b32d7a443fd22645b4b",
+        "8cb268b0bc4eee6e7661",
+        "eea00615707b3b61cae3",
         "f72ce2387f697ef1841f",
     ]
 

@@ -17,6 +17,7 @@ from judge_server import NAME, JudgeServer
 
 from curation.judge_record import record
 from curation.store import Store
+from curation.verify import VERIFIERS
 from curation.verify.agreement import Agreement, Rate, wilson
 from flows.answered import columns, right
 from flows.cli import main
@@ -52,9 +53,9 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["verify", "--quiet", *arguments])
 
 
-def told(*arguments: str) -> Any:
+def told(*arguments: str, code: int = 0) -> Any:
     result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return json.loads(result.stdout)
 
 
@@ -121,7 +122,7 @@ def test_packed_files_are_read(folder: Path) -> None:
 
 
 def test_a_row_may_name_its_verifier(folder: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"answer": "B", "completion": "The answer is (B).", "verifier": "choice", "verifier_args": None},
         {"answer": "Blue", "completion": "blue", "verifier": "exact", "verifier_args": '{"ignore_case": true}'},
         {"answer": "1/2", "completion": "0.5", "verifier": None, "verifier_args": None},
@@ -142,7 +143,7 @@ def test_arguments_may_be_an_object(folder: Path) -> None:
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
 def test_each_completion_of_a_list_is_graded(folder: Path, write: Any) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"answer": "4", "responses": ["4", "5"], "score": [1, 0]},
         {"answer": "6", "responses": ["7"], "score": [1]},
         {"answer": "8", "responses": [], "score": []},
@@ -155,16 +156,74 @@ def test_each_completion_of_a_list_is_graded(folder: Path, write: Any) -> None:
 
 
 def test_labels_that_do_not_match_the_completions_cost_their_row(folder: Path) -> None:
-    rows = [{"answer": "4", "responses": ["4", "5"], "score": [1, 0]}, {"answer": "4", "responses": ["4"], "score": []}]
-    data = told(parquet(rows))
-    assert data["not_graded"] == [
-        {"reason": "a label is needed for each of 1 completions: []", "count": 1, "first_row": 1}
+    rows: list[dict[str, Any]] = [
+        {"answer": "4", "responses": ["4", "5"], "score": [1, 0]},
+        {"answer": "4", "responses": ["4"], "score": []},
     ]
+    data = told(parquet(rows))
+    reason = "the labels of 1 completions have to be a list of as many, or be left out (--no-label): []"
+    assert data["errors"] == [{"reason": reason, "count": 1, "first_row": 1}]
     assert data["verdicts"]["math"]["correct"] == 1
 
 
 def test_an_answer_that_looks_like_a_list_is_text(folder: Path) -> None:
     assert told(jsonl([{"answer": "[1, 2]", "completion": "[1, 2]"}]))["verdicts"]["math"]["correct"] == 1
+
+
+def test_an_answer_that_looks_like_a_list_is_text_among_others(folder: Path) -> None:
+    rows = [{"answer": a, "completion": a} for a in ('["a", "b"]', "[1, 2]", "[x", "4")]
+    assert told(jsonl(rows), "--verifier", "exact")["verdicts"]["exact"] == {"correct": 4, "wrong": 0, "error": 0}
+
+
+def test_some_rows_of_json_lines_hold_lists_and_some_text(folder: Path) -> None:
+    rows = [
+        {"answer": "4", "completion": "4", "correct": True},
+        {"answer": "4", "completion": ["4", "5"], "correct": [True, False]},
+        {"answer": "4", "completion": [1, 2]},
+    ]
+    data = told(jsonl(rows), "--out", "out.parquet")
+    assert data["agreement"]["agreement"] == {"count": 3, "of": 3} | {
+        key: data["agreement"]["agreement"][key] for key in ("rate", "low", "high")
+    }
+    assert pq.read_table("out.parquet")["outcome"].to_pylist() == [["correct"], ["correct", "wrong"], ["error"]]
+    assert data["errors"][0]["reason"] == "the completion is neither text, a list of texts nor chat messages: 1"
+
+
+# ---- chat messages
+
+ASKED = {"role": "user", "content": "What is 2 + 2? Say \\boxed{4}."}
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_of_messages_the_last_one_of_the_assistant_is_graded(folder: Path, write: Any) -> None:
+    rows = [
+        {"answer": "4", "completion": [{"role": "assistant", "content": "It is 4"}]},
+        {"answer": "4", "completion": [ASKED, {"role": "assistant", "content": "It is 5"}, ASKED]},
+        {"answer": "4", "completion": [ASKED]},
+    ]
+    data = told(write(rows), "--out", "out.parquet")
+    assert data["completions"] == 3
+    assert pq.read_table("out.parquet")["outcome"].to_pylist() == ["correct", "wrong", "error"]
+    assert data["errors"][0]["reason"] == "the completion holds no message of the assistant"
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_each_of_a_list_of_conversations_is_graded(folder: Path, write: Any) -> None:
+    said = [[ASKED, {"role": "assistant", "content": text}] for text in ("4", "5")]
+    told(write([{"answer": "4", "completions": said}]), "--out", "out.parquet")
+    assert pq.read_table("out.parquet")["outcome"].to_pylist() == [["correct", "wrong"]]
+
+
+def test_messages_in_a_text_column_of_parquet_are_read(folder: Path) -> None:
+    rows = [{"answer": "4", "completion": json.dumps([ASKED, {"role": "assistant", "content": "It is 4"}])}]
+    assert told(parquet(rows))["disagreements"] == []
+    assert told("rows.parquet")["verdicts"]["math"]["correct"] == 1
+
+
+@pytest.mark.parametrize("completion", [[{"text": "4"}], 4, {"content": "4"}])
+def test_what_is_neither_text_nor_messages_is_an_error(folder: Path, completion: Any) -> None:
+    data = told(parquet([{"answer": "4", "completion": completion}]), code=1)
+    assert "the completion is neither text, a list of texts nor chat messages" in data["errors"][0]["reason"]
 
 
 # ---- rows that cannot be graded
@@ -183,30 +242,34 @@ def test_a_bad_row_is_counted_and_the_others_are_graded(folder: Path) -> None:
     ]
     data = told(jsonl(rows))
     assert data["rows"] == 8
-    assert {(entry["first_row"], entry["reason"].split(":")[0]) for entry in data["not_graded"]} == {
+    assert {(entry["first_row"], entry["reason"].split(":")[0]) for entry in data["errors"]} == {
         (0, "the completion is null"),
-        (2, "not JSON"),
         (3, "unknown verifier 'maths'"),
         (4, "verifier_args must be a JSON object, not list"),
         (5, "the verifier's arguments are no JSON"),
         (6, "the verifier's arguments are nested too deeply"),
     }
-    assert data["verdicts"] == {"math": {"correct": 2, "wrong": 0, "error": 0}}
+    assert [(entry["first_row"], entry["reason"].split(":")[0]) for entry in data["unreadable"]] == [(2, "not JSON")]
+    assert data["verdicts"] == {"math": {"correct": 2, "wrong": 0, "error": 5}}
     assert [entry["first_row"] for entry in data["labels_not_read"]] == [7]
     assert data["agreement"]["labelled"] == 1
 
 
 def test_a_file_with_nothing_to_grade_says_so(folder: Path) -> None:
-    data = told(jsonl([{"answer": "4", "completion": None}] * 3), "--out", "out.parquet")
-    assert data["not_graded"] == [{"reason": "the completion is null", "count": 3, "first_row": 0}]
-    assert data["verdicts"] == {}
+    file = jsonl([{"answer": "4", "completion": None}] * 3)
+    data = told(file, "--out", "out.parquet", code=1)
+    assert data["errors"] == [{"reason": "the completion is null", "count": 3, "first_row": 0}]
+    assert data["verdicts"] == {"math": {"correct": 0, "wrong": 0, "error": 3}}
+    assert "error: nothing was graded: all 3 verdicts are errors" in run(file).stderr
+    none = run(jsonl([{"answer": "4", "completions": []}]))
+    assert (none.exit_code, none.stderr) == (1, "error: nothing was graded: no completion is there\n")
     assert pq.read_table("out.parquet")["outcome"].to_pylist() == ["error"] * 3
 
 
 def test_many_different_reasons_take_no_memory(folder: Path) -> None:
-    data = told(jsonl([{"answer": "4", "completion": "4", "verifier": f"v{n}"} for n in range(1500)]))
-    assert len(data["not_graded"]) == 20
-    assert data["not_graded"][0] == {"reason": "another reason", "count": 500, "first_row": 1000}
+    data = told(jsonl([{"answer": "4", "completion": "4", "verifier": f"v{n}"} for n in range(1500)]), code=1)
+    assert len(data["errors"]) == 20
+    assert data["errors"][0] == {"reason": "another reason", "count": 500, "first_row": 1000}
 
 
 def test_text_of_the_data_cannot_steer_the_terminal(folder: Path) -> None:
@@ -263,7 +326,18 @@ def test_what_is_wrong_with_the_command_is_said_before_anything_is_graded(folder
 
 @pytest.mark.parametrize(
     ("label", "means"),
-    [(True, True), (0, False), (1.0, True), ("-1", False), (" Correct ", True), ("no", False), (None, None)],
+    [
+        (True, True),
+        (0, False),
+        (1.0, True),
+        ("-1", False),
+        (" Correct ", True),
+        ("no", False),
+        ("PASS", True),
+        ("FAIL", False),
+        (None, None),
+        (float("nan"), None),
+    ],
 )
 def test_labels_are_read(label: Any, means: bool | None) -> None:
     assert right(label) is means
@@ -275,7 +349,90 @@ def test_a_label_between_right_and_wrong_is_not_guessed(label: Any) -> None:
         right(label)
 
 
+def test_scores_are_no_labels(folder: Path) -> None:
+    rows = [{"answer": "4", "completion": "4", "score": score} for score in (1.0, 0.7)]
+    for file in (jsonl(rows), parquet(rows)):
+        said = wrong(file)
+        assert "--label: column 'score' holds scores, such as" in said
+        assert "such as '0.7'" in said or "such as 0.7" in said
+        assert "--no-label" in said
+        assert "label" not in told(file, "--no-label")["columns"]
+    assert "contradict" in wrong("rows.jsonl", "--no-label", "--label", "score")
+
+
+def test_a_score_that_comes_late_takes_the_agreement_with_it(folder: Path) -> None:
+    rows = [{"answer": "4", "completion": "4", "score": score} for score in [1] * 600 + [0.5]]
+    data = told(jsonl(rows))
+    assert (data["agreement"], data["labels_are_scores"]) == (None, "the label of row 600 is a score: '0.5'")
+    assert data["verdicts"]["math"]["correct"] == 601
+    assert "No agreement is told: the label of row 600 is a score" in run("rows.jsonl").stdout
+
+
+def test_a_verifier_that_needs_no_answer_asks_for_no_column_of_them(folder: Path) -> None:
+    args = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    file = jsonl([{"solution": "no comma", "args": args}])
+    data = told(file, "--verifier", "instructions")
+    assert data["columns"] == {"completion": "solution", "args": "args"}
+    assert data["verdicts"]["instructions"]["correct"] == 1
+    rows = [{"completion": "no comma", "verifier": "instructions", "verifier_args": args}]
+    assert told(jsonl(rows))["verdicts"]["instructions"]["correct"] == 1
+
+
+def test_a_judge_is_no_verifier(folder: Path) -> None:
+    assert "name it with --judge MODEL" in wrong(jsonl(ROWS), "--verifier", "judge")
+
+
+def test_help_names_every_verifier_and_exit_code() -> None:
+    said = " ".join(run("--help").stdout.split())
+    assert f"Verifiers: {', '.join(VERIFIERS)}." in said
+    assert "Exit codes: 0 graded 1 there was nothing to grade" in said
+
+
+# ---- how it is told
+
+
+def test_disagreements_that_are_not_shown_are_counted(folder: Path) -> None:
+    rows = [{"answer": "4", "completion": "Long " * 40 + "I say 5", "correct": True}] * 42
+    assert told(jsonl(rows))["disagreements_left_out"] == 37
+    said = run("rows.jsonl").stdout
+    assert "and 37 more" in said
+    assert "I say 5" in said
+
+
+def test_an_empty_completion_has_a_reason_of_its_own(folder: Path) -> None:
+    data = told(jsonl([*ROWS, {"answer": "4", "completion": " \n"}]))
+    assert data["empty"] == [{"reason": "the completion is empty", "count": 1, "first_row": 4}]
+
+
+def test_reasons_are_cut_at_their_end_and_tables_have_no_trailing_blanks(folder: Path) -> None:
+    result = run(jsonl([{"completion": "x", "args": {}}]), "--verifier", "code")
+    assert result.exit_code == 1
+    assert re.search(r" 1  verifier_args needs 'inputs': a code problem has .*…", result.stdout)
+    assert [line for line in result.stdout.splitlines() if line != line.rstrip()] == []
+
+
 # ---- what is written
+
+
+def test_out_keeps_the_types_of_json_lines_where_they_can_be_told(folder: Path) -> None:
+    rows: list[Any] = [
+        {"answer": "4", "completion": "4", "ok": True, "id": 2**60, "x": 1, "mixed": 1, "meta": {"a": 1}},
+        {"answer": "05", "completion": "5", "ok": None, "id": 7, "x": 1.5, "mixed": "b", "meta": None},
+        "no JSON",
+    ]
+    data = told(jsonl(rows), "--out", "out.parquet")
+    assert data["as_text"] == ["mixed", "meta"]
+    assert [{key: row[key] for key in rows[0]} for row in pq.read_table("out.parquet").to_pylist()] == [
+        {"answer": "4", "completion": "4", "ok": True, "id": 2**60, "x": 1.0, "mixed": "1", "meta": '{"a":1}'},
+        {"answer": "05", "completion": "5", "ok": None, "id": 7, "x": 1.5, "mixed": "b", "meta": None},
+    ]
+    said = run("rows.jsonl", "--out", "more.parquet").stdout
+    assert "Wrote more.parquet: the 2 rows that could be read, each with outcome, extracted and reason." in said
+    assert "Written as text, having no one type: mixed, meta." in said
+
+
+def test_out_is_a_parquet_file(folder: Path) -> None:
+    assert "give a name that ends in .parquet" in wrong(jsonl(ROWS), "--out", "out.jsonl")
 
 
 def test_out_holds_the_rows_with_their_verdicts(folder: Path) -> None:
