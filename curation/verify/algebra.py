@@ -26,6 +26,9 @@ _FUNCTION = re.compile(
 _OPERATOR = re.compile(
     r"\\(?:operatorname|text)\s*\{\s*(ar?c?)?(sinh?|cosh?|tanh?|cot|sec|csc|log|ln|exp|max|min)\s*\}"
 )
+_SIDE_BY_SIDE = re.compile(r"(?<![\w^.\\{])[\d.]+\s+\.?\d")
+_INFINITY = re.compile(r"^\s*[+-]?\s?\\infty\s*$|[,<>(\[]|\\(?:lim|sum|int|prod|cup|cap|in|le|ge|to)(?![A-Za-z])")
+_FACTOR = re.compile(r"(?<![\w^.\\{])(\d+)\s?\(")
 _NAMES = {"infinity": r"\infty", "lcm": r"\operatorname{lcm}", "gcd": r"\operatorname{gcd}"}
 
 
@@ -42,6 +45,8 @@ def equal(gold: str, stated: str, tolerance: Fraction | None = None) -> bool | N
     a, b = parsed(gold), parsed(stated)
     if a == b:
         return True
+    if getattr(a, "is_finite", None) and (_undefined(b) or getattr(b, "is_infinite", None)):
+        return False
     try:
         decided = _by_value(a, b, gold, stated, tolerance)
     except _numeric().Undecided as problem:
@@ -51,6 +56,11 @@ def equal(gold: str, stated: str, tolerance: Fraction | None = None) -> bool | N
     except ZeroDivisionError:
         return _by_math_verify(a, b) or None
     return _by_math_verify(a, b) if decided is None else decided
+
+
+def _undefined(read: Any) -> bool:
+    """Whether it is no number: 0/0."""
+    return type(read).__name__ in ("NaN", "ComplexInfinity")
 
 
 def readable(text: str) -> bool:
@@ -67,6 +77,10 @@ def parsed(text: str) -> Any:
     """The sympy object of a formula; raises `UnreadableError`."""
     if len(text) > LONGEST:
         raise UnreadableError(f"a formula of {len(text)} characters")
+    if _SIDE_BY_SIDE.search(text):
+        raise UnreadableError("numbers side by side, which the parser would add")
+    if "\\infty" in text and not _INFINITY.search(text):
+        raise UnreadableError("infinity is no number to compute with")
     if (plain_number := number(text)) is not None:
         from sympy import Rational
 
@@ -91,6 +105,7 @@ def parsed(text: str) -> Any:
 def spelled(text: str) -> str:
     r"""The text as the parser wants it: `^(n+1)` and `sqrt(3)` with braces, functions with a backslash."""
     text = _OPERATOR.sub(_operator, text.replace("**", "^").replace("~", " "))
+    text = _FACTOR.sub(r"\1\\cdot (", text)
     text = _FUNCTION.sub(lambda name: " " + _NAMES.get(name[0], f"\\{name[0]}") + " ", text)
     out, closers = [], []
     at = 0
@@ -131,7 +146,9 @@ def _by_value(a: Any, b: Any, gold: str, stated: str, tolerance: Fraction | None
         x = Number(real)
     if y is None and (real := _real(b)) is not None:
         y = Number(real)
-    return x is not None and y is not None and same(x, y, tolerance)
+    if x is None or y is None or (tolerance is None and x.places is None and y.places is None):
+        return False
+    return same(x, y, tolerance)
 
 
 def _relations(a: Any, b: Any) -> bool | None:
@@ -140,7 +157,7 @@ def _relations(a: Any, b: Any) -> bool | None:
         return None
     factor = _numeric().ratio(a.lhs - a.rhs, b.lhs - b.rhs)
     if factor is None:
-        return None
+        return False if "Unequality" in (type(a).__name__, type(b).__name__) else None
     if type(a).__name__ == type(b).__name__ and (type(a).__name__ in ("Equality", "Unequality") or factor.real > 0):
         return True
     turned = {"StrictLessThan": "StrictGreaterThan", "LessThan": "GreaterThan"}

@@ -5,7 +5,8 @@ The final statement is what `extract.stated_answer` finds. A statement that was 
 last line that was not announced must name it clearly: a lone letter, "(C)", "C)", "C.", "option C", or a letter that
 ends the line. Fullwidth letters and brackets count as plain ones; a small letter counts only alone.
 
-Two different letters in the statement ("A or B", "(A) and (C)") are wrong as ambiguous.
+Two different letters in the statement ("A or B", "(A) and (C)", "A B") are wrong as ambiguous. A letter that is denied
+("not A") is not named.
 
 `args`: `{"choices": [text, …]}` bounds the letters and lets the text of a choice stand for its letter.
 """
@@ -18,7 +19,7 @@ from curation.verify import Verdict
 from curation.verify.exact import normalize
 from curation.verify.extract import NOT_CLOSED, final_text, last_boxed, stated_answer
 
-VERSION = 2
+VERSION = 3
 NEEDS_ANSWER = True
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -30,7 +31,12 @@ _CLEAR = re.compile(
 )
 _LETTER = re.compile(r"(?<![A-Za-z0-9'])([A-Z])(?![A-Za-z0-9'])")
 _JOINED = re.compile(
-    r"[)\].:]*\s*(?:,|/|&|;|、|和|或|\band\b|\bor\b)+\s*(?:(?:maybe|perhaps|possibly|option|choice)\s+)*\W*([A-Z])(?![A-Za-z0-9'])"
+    r"[)\].:]*\s*(?:,|/|&|;|\||\\|、|和|或|\(?\s*\bor\b|\band\b|\bbut\b)+\s*(?:(?:maybe|perhaps|possibly|option|choice)\s+)*\W*([A-Z])(?![A-Za-z0-9'])"
+)
+_ONLY_LETTERS = re.compile(r"(?:[^\w']*[A-Z](?![A-Za-z0-9'])){2,}\W*")
+_DENIED = re.compile(
+    r"(?:\b(?:not|cannot|neither|nor|(?:all|anything) but|except|(?:other|rather) than|instead of)|n['’]t|不是)\s*"
+    r"(?:\b(?:be|the|option|choice|answer)\s+)*\W?[A-Z](?![A-Za-z0-9'])\W?"
 )
 _LABEL = re.compile(r"^\W*[A-Z][).:、]\s*")
 
@@ -65,6 +71,9 @@ def letters(statement: str, choices: list[str], announced: bool) -> set[str]:
     said = {normalize(statement, ignore_case=True), normalize(plain, ignore_case=True)}
     if len(by_text := {letter for letter, text in zip(_ALPHABET, texts, strict=False) if text in said}) == 1:
         return by_text
+    plain = _DENIED.sub(" ", plain)
+    if _ONLY_LETTERS.fullmatch(plain):
+        return set(_LETTER.findall(plain)) & known
     if announced and (leading := _LEADING.match(plain)):
         return _with_joined(plain, leading)[0] & known
     named: set[str] = set()

@@ -45,6 +45,7 @@ _FORMS = {
     ("test",): ("entry_point", "prefix", "seconds", "in_place"),
 }
 _MAX_SECONDS = 20
+_DIGITS_AT_ONCE, _MAX_DIGITS = 4000, 100_000
 
 
 class CodeArgsError(ValueError):
@@ -139,11 +140,24 @@ def _texts(args: dict[str, Any]) -> list[str]:
     return list(texts)
 
 
+def _whole(digits: str) -> int:
+    """A whole number of any length up to a bound; Python's own bound is one for the whole process."""
+    if len(digits) <= _DIGITS_AT_ONCE:
+        return int(digits)
+    if len(digits) > _MAX_DIGITS:
+        raise CodeArgsError(f"verifier_args hold a number of {len(digits)} digits: at most {_MAX_DIGITS} are read")
+    value = 0
+    for at in range(sign := digits.startswith("-"), len(digits), _DIGITS_AT_ONCE):
+        chunk = digits[at : at + _DIGITS_AT_ONCE]
+        value = value * 10 ** len(chunk) + int(chunk)
+    return -value if sign else value
+
+
 def _pairs(args: dict[str, Any], key: str, function: bool, results: bool = False) -> list[Any]:
     """The inputs or outputs: of programs as texts, of functions as they are."""
     if "test" in args:
         return []
-    values = json.loads(args[key]) if isinstance(args[key], str) else args[key]
+    values = json.loads(args[key], parse_int=_whole) if isinstance(args[key], str) else args[key]
     _expect(key, isinstance(values, list) and values, "a list with something in it")
     if function:
         _expect(key, results or all(isinstance(value, list) for value in values), "a list of lists of arguments")

@@ -1,18 +1,19 @@
 """Inside the tests' sandbox: run the tests, with functions that ask the program in the other sandbox.
 
-settings: `{"tests": [text, …], "prefix": text, "name": entry point or None, "pipes": [in, out]}`, `pipes` being the file
-descriptors at which the program listens and speaks. One line goes out: `{"outcome": …, "reason": …}`.
+settings: `{"tests": [text, …], "prefix": text, "name": entry point or None, "in_place", "pipes": [in, out]}`, `pipes`
+being the file descriptors at which the program listens and speaks. One line goes out: `{"outcome": …, "reason": …}`.
 
 The names that the tests use and nobody defines are functions of the program. A call sends its arguments as literals and
 gives the literal (or raises the exception) that comes back, so nothing of the program runs here, and a test sees of a
 value only what can be written down. Once the program has ended, every verdict is `wrong`, whatever the tests make of it.
 
-When the texts are run, `check(entry point)` is called if they define `check`, else every function `test_…` that takes
-nothing. Verdicts:
+When the texts are run, `check(entry point)` is called if they define `check`, else the tests of
+`code_test_functions.py`. Verdicts:
 
     correct     nothing was raised, and the program was called at least once
     wrong       something was raised after the program was called, or the program ended
-    error       the tests do not compile, lack a name, call nothing or need what cannot be sent
+    error       the tests do not compile, lack a name, call nothing, need what cannot be sent (so also a class that the
+                program defines), or have a part that cannot be run (async, generators, parameters)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import os
 import sys
 
 from curation.verify.code_literals import NoLiteral, decode, encode
+from curation.verify.code_test_functions import run_tests
 
 TYPE_CHECKING = False  # `typing` takes longer to import than most programs run
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 _MAX_REPLY = 32 << 20
 _REASON_CHARACTERS = 200
 _TESTS = "<tests>"
+_FORGED = "it wrote on the pipe of its results"
+_MAX_DIGITS = 4300
+"""Of a whole number in decimals: reading those takes quadratic time, and honest large ones are hexadecimal."""
+_CATCHES = "catching classes that do not inherit from BaseException"
 
 
 class ProgramOver(BaseException):
@@ -40,7 +46,9 @@ class ProgramOver(BaseException):
 class Program:
     """The program at the other end of two pipes."""
 
-    def __init__(self, listens: int, speaks: int) -> None:
+    def __init__(self, pipes: tuple[int, int], in_place: bool) -> None:
+        listens, speaks = pipes
+        self._in_place = in_place
         self._requests, self._replies = os.fdopen(listens, "wb"), os.fdopen(speaks, "rb")
         self.calls = 0
         self.over: str | None = None
@@ -50,7 +58,8 @@ class Program:
         """Wait until it is loaded."""
         if self._replies.readline(64) != b"ready\n":
             raise NoLiteral("the sandbox of the program did not start")
-        self._receive()
+        if "loaded" not in self._receive():
+            self._end(_FORGED)
 
     def call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """What a function of the program returns. Raises what it raised, by the built-in exception nearest to that."""
@@ -68,34 +77,52 @@ class Program:
             self._end("")
         reply = self._receive()
         if "raised" in reply:
-            kind, message = reply["raised"]
-            raise _exception(str(kind), str(message))
-        for old, new in zip(arguments, reply.get("arguments", ()), strict=False):
-            _update(old, new)
-        return reply.get("value")
+            raise _exception(*reply["raised"])
+        value = reply["value"]
+        if value is None or self._in_place:  # whatever the program's side says
+            for old, new in zip(arguments, reply.get("arguments", ()), strict=False):
+                _update(old, new)
+        return value
 
     def _receive(self) -> dict[str, Any]:
         line = self._replies.readline(_MAX_REPLY)
         if not line.endswith(b"\n"):
             self._end("" if not line else "its result is too large")
         try:
+            sys.set_int_max_str_digits(_MAX_DIGITS)
             reply = decode(line.decode())
         except (ValueError, RecursionError) as problem:
             self._end(f"its result cannot be read: {problem}")
-        if not isinstance(reply, dict):
-            self._end("it wrote on the pipe of its results")
+        finally:
+            sys.set_int_max_str_digits(0)
+        if not _well_formed(reply):
+            self._end(_FORGED)
         if "over" in reply:
-            self._end(str(reply["over"]))
-        return reply
+            self._end(reply["over"])
+        return dict(reply)
 
     def _end(self, reason: str) -> NoReturn:
         self.over = reason
         raise ProgramOver(reason)
 
 
+def _well_formed(reply: Any) -> bool:
+    if type(reply) is not dict:
+        return False
+    if "over" in reply:
+        return type(reply["over"]) is str
+    if "raised" in reply:
+        raised = reply["raised"]
+        return type(raised) is list and [type(word) for word in raised] == [str, str]
+    return "loaded" in reply or ("value" in reply and type(reply.get("arguments", [])) is list)
+
+
 def _exception(name: str, message: str) -> Exception:
     kind = getattr(builtins, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Exception)):
+    # What ends a loop of the tests is no failure there: PEP 479 makes it a RuntimeError for generators, and here too.
+    if not (isinstance(kind, type) and issubclass(kind, Exception)) or issubclass(
+        kind, (StopIteration, StopAsyncIteration)
+    ):
         kind = RuntimeError
     try:
         return kind(message)
@@ -118,7 +145,7 @@ def _update(old: Any, new: Any) -> None:
 
 def main(requests: BinaryIO, replies: BinaryIO, settings: dict[str, Any]) -> None:
     """See above."""
-    program = Program(*settings["pipes"])
+    program = Program(settings["pipes"], settings["in_place"])
     try:
         program.start()
         _run(program, settings)
@@ -139,11 +166,21 @@ def main(requests: BinaryIO, replies: BinaryIO, settings: dict[str, Any]) -> Non
 def _judged(program: Program, problem: BaseException, tests: list[str]) -> tuple[str, str]:
     if program.over is not None:
         return "wrong", program.over
+    if isinstance(problem, TypeError) and str(problem).startswith(_CATCHES) and _raised_by_tests(problem):
+        return "error", "the tests catch an exception that the program defines: only literals cross"
     words = f"{type(problem).__name__}: {problem}".rstrip(": ")[:_REASON_CHARACTERS]
     broken = isinstance(problem, (SyntaxError, ImportError)) or (isinstance(problem, NameError) and not program.calls)
     if broken or not program.calls:
         return "error", f"the tests fail by themselves: {words}"
     return "wrong", f"{_line(problem, tests)}: {words}"
+
+
+def _raised_by_tests(problem: BaseException) -> bool:
+    """Whether it was a line of the tests that raised, and not a call of the program."""
+    trace = problem.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_TESTS)
 
 
 def _line(problem: BaseException, tests: list[str]) -> str:
@@ -176,8 +213,7 @@ def _run(program: Program, settings: dict[str, Any]) -> None:
     if name and callable(namespace.get("check")):
         namespace["check"](_Name(program, name))
     else:
-        for key in [key for key in namespace if key.startswith("test_") and type(namespace[key]) is type(main)]:
-            namespace[key]()
+        run_tests(namespace)
 
 
 def _names(code: CodeType) -> set[str]:
@@ -198,6 +234,9 @@ class _Name:
         if self.__name == "Solution" and not arguments and not keywords:
             return _Name(self.__program, "Solution()")
         return self.__program.call(self.__name, arguments, keywords)
+
+    def __instancecheck__(self, value: object) -> bool:
+        raise NoLiteral(f"the tests ask for objects of {self.__name}: only literals cross")
 
     def __getattr__(self, attribute: str) -> Any:
         if self.__name == "Solution()":

@@ -1,13 +1,15 @@
 """Values on their way between a program and its tests: JSON text that names what JSON has no word for.
 
-    None, booleans, numbers, text and lists are themselves; a large whole number is as long as it is
+    None, booleans, numbers, text and lists are themselves
+    {"int": "0x…"}                                   a large whole number; that takes linear time, and decimals do not
     {"tuple": […]}, {"set": […]}, {"frozenset": […]}, {"dict": [[key, value], …]}, {"bytes": hex}, {"complex": [a, b]}
     {"iterator": […]}, {"range": [start, stop, step]}
     {"value": ["fractions", "Fraction", […]]}        a plain value of the standard library, by its arguments
     {"opaque": "Node"}                               anything else: only the name of its type crosses
 
 A subclass crosses as its built-in base: what it overrides (`__eq__`) stays behind. Decoding never runs code of the
-sender, whatever it wrote: it raises ValueError (or RecursionError for text nested too deep).
+sender, whatever it wrote, and takes little more than linear time: it raises ValueError (or RecursionError for text
+nested too deep), also for numbers, containers and colliding hashes beyond the bounds below.
 
 The file is loaded into sandboxes as well, where an import of `json` or `collections` would take longer than most
 programs run: hence the C scanner of `json` by itself.
@@ -26,6 +28,16 @@ if TYPE_CHECKING:
 MAX_ITEMS = 100_000
 """Items that are taken from an iterator; one with more is opaque."""
 
+_MAX_CONTAINERS = 1_000_000
+"""Opening brackets in a text, those inside of strings included."""
+_MAX_ONE_HASH = 64
+"""Items of a set, or keys of a dict, with the same hash: building it takes time quadratic in them."""
+_MAX_FRACTION = 1 << (1 << 15)
+_MAX_DECIMAL = 100_000
+"""Characters of a Decimal, and its power of ten."""
+_PLAIN_INT = 10**4000
+"""From here on, whole numbers are written in hexadecimal."""
+
 _ITERATORS = ("generator", "map", "filter", "zip", "enumerate", "reversed", "list_reverseiterator", "list_iterator",
               "tuple_iterator", "range_iterator", "set_iterator", "dict_keyiterator", "str_ascii_iterator",
               "str_iterator", "islice", "chain")  # fmt: skip
@@ -37,10 +49,13 @@ _VALUES: dict[tuple[str, str], Any] = {
     ("datetime", "timedelta"): lambda value: (value.days, value.seconds, value.microseconds),
     ("datetime", "datetime"): lambda value: (*value.timetuple()[:6], value.microsecond),
 }
+_BUILT_IN = (str, list, dict, set, frozenset, tuple, int, float, complex, bytes, range)
 
 
 class Opaque:
-    """What stands for a value that has no literal. It equals nothing; whatever else is asked of it raises `NoLiteral`."""
+    """What stands for a value that has no literal. It equals nothing, and has nothing of what built-in values have; whatever
+    else is asked of it raises `NoLiteral`.
+    """
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -54,8 +69,9 @@ class Opaque:
     __hash__ = None  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked for by Python itself
-            raise AttributeError(name)
+        # Asked for by Python itself, or by tests that expect something else than the program gave.
+        if name.startswith("__") or any(hasattr(kind, name) for kind in _BUILT_IN):
+            raise AttributeError(f"a {self._kind} has no attribute {name!r}")
         raise NoLiteral(f"the program gave a {self._kind}, of which the tests want {name!r}: only literals cross")
 
 
@@ -71,7 +87,7 @@ def encode(value: Any) -> str:
     if kind is str:
         return str(_quoted(value))
     if kind is int:
-        return int.__repr__(value)
+        return int.__repr__(value) if -_PLAIN_INT < value < _PLAIN_INT else f'{{"int":"{value:#x}"}}'
     if kind is float:
         return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(text := float.__repr__(value), text)
     if kind is list:
@@ -112,10 +128,14 @@ def _opaque(kind: type) -> str:
 
 def decode(text: str) -> Any:
     """The value that a JSON text stands for. Raises ValueError for any other text."""
+    if len(text) > _MAX_CONTAINERS and text.count("[") + text.count("{") > _MAX_CONTAINERS:
+        raise ValueError(f"more than {_MAX_CONTAINERS} containers")
     try:
         value, end = _scan(text, 0)
     except StopIteration:
         raise ValueError("no value") from None
+    except MemoryError:
+        raise ValueError("a value too large") from None
     if text[end:].strip():
         raise ValueError("more than one value")
     return value
@@ -127,25 +147,65 @@ def _named(pairs: list[tuple[str, Any]]) -> Any:
     ((name, value),) = pairs
     try:
         match name:
-            case "tuple" | "set" | "frozenset":
-                return {"tuple": tuple, "set": set, "frozenset": frozenset}[name](value)
+            case "int" if type(value) is str:
+                return int(value, 16)
+            case "tuple":
+                return tuple(_list(value))
+            case "set" | "frozenset":
+                items = _spread(_list(value))
+                return set(items) if name == "set" else frozenset(items)
             case "dict":
-                return {key: item for key, item in value}
+                keys = [key for key, _ in _list(value)]
+                return dict(zip(_spread(keys), [item for _, item in value], strict=True))
             case "bytes":
                 return bytes.fromhex(value)
             case "complex":
-                return complex(*value)
+                return complex(*_list(value, int, float))
             case "range":
-                return range(*value)
+                return range(*_list(value, int))
             case "iterator":
-                return iter(value)
-            case "value" if (value[0], value[1]) in _VALUES:
-                return getattr(__import__(value[0]), value[1])(*value[2])
-            case "opaque":
-                return Opaque(str(value))
+                return iter(_list(value))
+            case "value":
+                return _plain_value(*_list(value))
+            case "opaque" if type(value) is str:
+                return Opaque(value)
     except (TypeError, LookupError, ArithmeticError) as problem:
         raise ValueError(f"no {name}: {problem}") from None
     raise ValueError(f"no literal is called {name!r}")
+
+
+def _list(value: Any, *kinds: type) -> list[Any]:
+    """The value, which has to be a list; of these kinds, where some are given."""
+    if type(value) is not list or (kinds and not all(type(item) in kinds for item in value)):
+        raise TypeError("it holds something else")
+    return value
+
+
+def _spread(items: list[Any]) -> list[Any]:
+    if len(items) > _MAX_ONE_HASH:
+        hashes = sorted(map(hash, items))
+        if any(one == other for one, other in zip(hashes, hashes[_MAX_ONE_HASH:], strict=False)):
+            raise ValueError("too many items with one hash")
+    return items
+
+
+def _plain_value(module: str, name: str, arguments: list[Any]) -> Any:
+    if (module, name) not in _VALUES:
+        raise LookupError(name)
+    if name == "Fraction":
+        fits = len(arguments) == 2 and all(abs(part) < _MAX_FRACTION for part in _list(arguments, int))
+    elif name == "Decimal":
+        fits = len(arguments) == 1 and len(_list(arguments, str)[0]) < _MAX_DECIMAL
+    elif name == "deque":
+        fits = len(arguments) == 1 and bool(_list(arguments, list))
+    else:
+        fits = bool(_list(arguments, int))
+    if not fits:
+        raise ValueError(f"no {name}: its arguments are too many or too large")
+    value = getattr(__import__(module), name)(*arguments)
+    if name == "Decimal" and abs(value.adjusted()) > _MAX_DECIMAL:
+        raise ValueError("a Decimal too large")
+    return value
 
 
 class _Context:

@@ -12,8 +12,8 @@ settings: `{"sources": […], "name", "seconds", "in_place"}` answers calls. In 
     {"over": reason}                 the program cannot be called, or ended itself
 
 `{"sources", "inputs": […], "seconds", "interpreter": […]}` runs the program once for each text, from standard input to
-standard output: `{"output", "status": wait status, "error": its last words, "cpu": seconds}`. Python programs are forks
-of this interpreter, all others are started as `interpreter… /tmp/program`.
+standard output: `{"output", "status": wait status, "error": its last words}`. Python programs are forks of this
+interpreter, all others are started as `interpreter… /tmp/program`.
 
 sources: the ways to read a completion. The program is the first that compiles and binds `name`, else the first that
 compiles. seconds: CPU time for one call or input.
@@ -130,14 +130,14 @@ def _run_on_inputs(requests: BinaryIO, replies: BinaryIO, settings: dict[str, An
             sys.modules["__main__"], sys.argv = module, ["program.py"]
             exec(program or "", module.__dict__)
             return  # all the way up: the interpreter ends as it does after any program
-        _, status, used = os.wait4(child, 0)
+        _, status = os.waitpid(child, 0)
         try:  # noqa: SIM105 - contextlib takes time to import
             os.kill(-1, _signal.SIGKILL)  # what it left running
         except ProcessLookupError:
             pass
         output, error = (_content(file) for file in files[1:])
         last = error.rstrip().rpartition("\n")[2][:_MESSAGE_CHARACTERS]
-        _send(replies, {"output": output, "status": status, "error": last, "cpu": used.ru_utime + used.ru_stime})
+        _send(replies, {"output": output, "status": status, "error": last})
         for file in files:
             os.close(file)
 

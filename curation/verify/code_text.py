@@ -11,20 +11,24 @@ _FENCE = re.compile(
 )
 _DEFINED = re.compile(r"\b(?:def|class)\s+(\w+)")
 _PYTHON = ("", "python", "python3", "py", "py3")
+_NO_PROGRAM = ("", "text", "txt", "plaintext", "output", "console")
 
 
 def program_in(text: str, names: Collection[str], any_language: bool = False) -> str:
     """The program that a final text states: the last fenced block, without common indentation, else the whole text.
 
     Blocks marked as another language than Python do not count, unless `any_language`. Of several blocks, one that
-    defines one of `names` (functions that the tests call) goes before those that only use it. A block that is not
-    closed ends with the text.
+    defines one of `names` (functions that the tests call) goes before those that only use it, and one that is marked as
+    a language before one that is not: that may be an example of its output. A block that is not closed ends with the
+    text.
     """
-    blocks = [code for _, language, code in _FENCE.findall(text) if any_language or language.lower() in _PYTHON]
+    fences = [(language.lower(), code) for _, language, code in _FENCE.findall(text)]
+    blocks = [(language, code) for language, code in fences if any_language or language in _PYTHON]
     if not blocks:
         return text
-    defining = [code for code in blocks if not set(_DEFINED.findall(code)).isdisjoint(names)]
-    return textwrap.dedent((defining or blocks)[-1])
+    defining = [code for _, code in blocks if not set(_DEFINED.findall(code)).isdisjoint(names)]
+    marked = [code for language, code in blocks if language not in _NO_PROGRAM]
+    return textwrap.dedent((defining or marked or [code for _, code in blocks])[-1])
 
 
 def readings(program: str, prefix: str) -> list[str]:

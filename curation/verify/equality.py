@@ -10,9 +10,11 @@ From the outside in: equal text; parts (`parts.py`), one by one; equations; unit
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from curation.verify import algebra
+from curation.verify.clock import clock, same_time
 from curation.verify.latex import plain, tight
 from curation.verify.numbers import Number, decimal_comma, number, same
 from curation.verify.parts import Kind, Parts, parts, split
@@ -80,6 +82,8 @@ def equal(gold: str, stated: str, policy: Policy) -> tuple[bool | None, str]:
         raise UnreadableReferenceError("the reference answer is empty")
     comparison = _Comparison(policy)
     decided = comparison.equal(gold, stated)
+    if decided and tight(gold) == tight(stated) and not _readable(gold):
+        raise UnreadableReferenceError("the reference answer cannot be read: it is comparable with nothing but itself")
     return decided, comparison.reason if decided is False else "" if decided else UNDECIDED
 
 
@@ -164,9 +168,12 @@ class _Comparison:
             return self._equations(gold, stated, gold_sides, stated_sides)
         if _RELATION.search(gold) or _RELATION.search(stated):
             return self._algebra(gold, stated)
+        if clock(gold) or clock(stated):
+            time = clock(gold, alone=False)
+            return time is not None and same_time(time, clock(stated, alone=False), self.policy.match_units)
         a, b = measured(gold), measured(stated)
         missing = self.policy.match_units and a.unit != b.unit and PERCENT not in (a.unit, b.unit)
-        if missing or contradict(a.unit, b.unit):
+        if missing or contradict(a, b):
             return False
         x, y = number(a.value), number(b.value)
         if x and y:
@@ -194,6 +201,8 @@ class _Comparison:
         return same(gold, _hundredth(stated), tolerance)
 
     def _equations(self, gold: str, stated: str, gold_sides: list[str], stated_sides: list[str]) -> bool | None:
+        if _numbers_differ(stated_sides):
+            return False
         if len(gold_sides) == 1:
             return self.equal(gold, stated_sides[-1])
         named = _NAME.fullmatch(gold_sides[0])
@@ -241,6 +250,29 @@ def _sides(text: str) -> list[str]:
     if len(exact) > 1:
         text = f"{exact[0]} = {exact[1]}" if _NAME.fullmatch(exact[0]) else exact[0]
     return split(text, frozenset({"="}))
+
+
+def _readable(text: str, depth: int = 0) -> bool:
+    """Whether another answer than the same text could be compared with a reference."""
+    whole = parts(text)
+    if whole.kind != "one":
+        return depth < _DEEPEST and all(_readable(part, depth + 1) for part in whole.texts)
+    text = whole.texts[0]
+    sides = _sides(text)
+    if len(sides) > 1:
+        return all(_readable(side, depth + 1) for side in sides[int(bool(_NAME.fullmatch(sides[0]))) :])
+    value = measured(text).value
+    if number(value) or _is_text(text) or _is_text(value) or clock(text):
+        return True
+    if value != text and parts(value).kind != "one":
+        return depth < _DEEPEST and _readable(value, depth + 1)
+    return algebra.readable(value) or algebra.readable(text)
+
+
+def _numbers_differ(sides: list[str]) -> bool:
+    """Whether a chain says that two numbers are one which are not, nor one the other rounded."""
+    read = [value for side in sides if (value := number(measured(side).value))]
+    return any(x.value != y.value and not x.rounds(y.value) and not y.rounds(x.value) for x, y in pairwise(read))
 
 
 def _names_several(side: Parts) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from curation.verify import Verdict
 from curation.verify.extract import NO_ANSWER, NOT_CLOSED, final_text, last_boxed, stated_answer, unmark
 
-VERSION = 2
+VERSION = 3
 NEEDS_ANSWER = True
 
 _WRAPPED = re.compile(r"^\$(?P<dollar>[^$]*)\$$|^\\(?:text|textbf|mathrm|mathbf|textit)\{(?P<text>[^{}]*)\}$")

@@ -2,9 +2,9 @@ r"""Where in a completion the answer is looked for: the one scope shared by veri
 
 `final_text` cuts the reasoning off; `stated_answer` finds the answer in what is left, by the first of
 
-1. the content of the last complete `\boxed{…}` (inside the last `<answer>…</answer>` when there is one); boxes that
-   stand side by side at the end are one answer, joined by commas,
-2. the content of the last `<answer>…</answer>`,
+1. the content of the last `<answer>…</answer>`: of the last complete box in it, when there is one,
+2. the content of the last complete `\boxed{…}`; boxes that stand side by side at the end are one answer, joined by
+   commas,
 3. what follows the last "answer is", "Answer:", "答案是" or, at the start of a line, "####" on its line (on the next line
    with text when that line is empty),
 4. the last lines with text: one, or as many as the reference answer has; a single line without a label of one letter
@@ -20,18 +20,22 @@ NOT_CLOSED = "thinking was not closed"
 NO_ANSWER = "no answer found"
 
 _MARKER = re.compile(
-    r"\banswers?\b[*_`\s]*(?:is|are|=|:|：)[*_`:：]*|答案[*_`\s]*(?:是|为|为|=|:|：)+[*_`:：]*|^[ \t]*#{4}(?!#)",
+    r"\banswers?\b[*_`\s]*(?:(?:is|are)(?!n['’]t)|=|:|：)[*_`:：]*|答案[*_`\s]*(?:是|为|为|=|:|：)+[*_`:：]*|^[ \t]*#{4}(?!#)",
     re.IGNORECASE | re.MULTILINE,
 )
 _LABEL = re.compile(r"[A-Za-z]\s?[:：]\s*(?=\S)")
 _BOX = re.compile(r"\\(?:boxed|fbox)")
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _JOIN = re.compile(
-    r"(?:[\s,;&$]|\\[()\[\],;! ]|\\q?quad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|和|或|=|≈|\\approx)*"
+    r"(?:[^\w\\]|_|\\[^A-Za-z]|\\(?:q?quad|approx|to|mid|(?:long)?(?:right)?arrow|Rightarrow|times|cdot|pm|neq?|not)(?![A-Za-z])"
+    r"|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|和|或|\bpart\b|(?<!\w)(?:[a-z]|\d{1,2}|[ivx]{1,4})[).:])*",
+    re.IGNORECASE,
 )
 _EQUALS = re.compile(r"[\s$]*(?:=|≈|\\approx)[\s$]*")
 _JOINS = re.compile(r"[,;，、]|\b(?:and|or)\b|和|或|\\q?quad")
 _STOP = re.compile(r"\n|[.。!?](?=\s|$)")
+_OPENED = re.compile(r"<(?:think|thinking|thought)\s{0,9}>", re.IGNORECASE)
+_CLOSED = re.compile(r"</(?:think|thinking|thought)\s{0,9}>", re.IGNORECASE)
 _LONGEST_JOIN = 60
 _BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
 
@@ -44,23 +48,24 @@ class Stated(NamedTuple):
 
 
 def final_text(completion: str) -> str | None:
-    """What is graded: the text after the last `</think>`; None when thinking was opened and not closed.
+    """What is graded: the text after the last `</think>`; None when thinking was opened and not closed. `<thinking>`
+    and `<thought>` are the same.
 
     A completion without tags is its own final text. Where the chat template opens `<think>` in the prompt, a
     completion that was cut off while thinking has no tag at all: the caller knows its finish reason and decides.
     """
-    _, _, text = completion.rpartition("</think>")
-    return None if "<think>" in text else text
+    text = _CLOSED.split(completion)[-1]
+    return None if _OPENED.search(text) else text
 
 
 def last_boxed(text: str) -> str | None:
     r"""The content of the complete `\boxed{…}` that opens last, braces balanced (`\{` and `\}` are no braces); None
     when there is none.
 
-    Boxes side by side before it belong to it ("`\boxed{1}` and `\boxed{2}`" is "1, 2"): nothing but joining words and
-    signs between them, or one sentence on one line that joins them. Equal neighbours count once, and a box that is
-    set equal to the next gives way to it. `\boxed 5` without braces counts when no box has braces. One pass, so
-    unclosed boxes cost no more than closed ones.
+    Boxes side by side before it belong to it ("`\boxed{1}` and `\boxed{2}`" is "1, 2"): nothing but joining words,
+    signs and labels ("(b)") between them, or one sentence on one line that joins them. Equal neighbours count once, and
+    a box that is set equal to the next gives way to it. `\boxed 5` without braces counts when no box has braces. One
+    pass, so unclosed boxes cost no more than closed ones.
     """
     boxes = _boxes(text)
     if not boxes:

@@ -21,7 +21,7 @@ from typing import Any
 from curation.verify import Verdict
 from curation.verify.extract import NOT_CLOSED, final_text
 
-VERSION = 1
+VERSION = 2
 NEEDS_ANSWER = False
 
 _RELATIONS: dict[str, Callable[[int, int], bool]] = {"at least": operator.ge, "less than": operator.lt}

@@ -8,6 +8,11 @@ parsed here, and every pass is linear in the text.
 import re
 import unicodedata
 
+NUMBER_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
+
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-")
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
@@ -76,8 +81,19 @@ _SHORT_ROOT = re.compile(r"\\sqrt\s*(\d)")
 _STYLED_DIGITS = re.compile(r"\\text\s*\{\s*([-+]?[\d.,]+)\s*\}")
 _ORDINAL = re.compile(r"(\d)\s?(?:\^\s?\{?\s?)?(?:\\text\s?\{\s?(?:st|nd|rd|th)\s?\}\s?\}?|(?:st|nd|rd|th)\b)")
 _DELIMITED = re.compile(r"(\${1,2})([^$]+)\1|\\\(((?:[^\\]|\\[^()])*)\\\)|\\\[((?:[^\\]|\\[^\[\]])*)\\\]")
+_NOT_EQUAL = re.compile(r"\\not\s*=")
 _INVISIBLE = {"\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u200e", "\u200f", "\u00ad", "\u2061", "\u2062"}
 _SPACES = re.compile(r"\s+")
+_ALL_TEXT = re.compile(r"\\text\s*\{([^{}]*\d[^{}]*)\}")
+_NUMBER_WORD = re.compile(rf"(?:\\text\s*\{{\s*)?({'|'.join(NUMBER_WORDS)})\s*\}}?", re.IGNORECASE)
+_SPACED_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_SET_BUILDER = re.compile(r"\\?\{\s?([A-Za-z])(?:\s?\\in\s?\\mathbb\s?\{?\s?R\s?\}?)?\s?[|:](.*\b\1\b.*?)\\?\}")
+_ABOUT = re.compile(r"\\approx\s*(?=\S)")
+_MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "万": 4, "亿": 8}
+_MAGNITUDE = re.compile(
+    r"(?<![\w.,^])(\d[\d.,]*)\s*(?:(\\text\s*\{)\s*)?(?:(hundred|thousand|million|billion|trillion|dozen)s?(?![a-z])|([万亿]))\s*",
+    re.IGNORECASE,
+)
 _TIGHT = re.compile(r"(?<![0-9A-Za-z.])\s+|\s+(?![0-9A-Za-z])")
 
 
@@ -88,7 +104,7 @@ def plain(text: str) -> str:
     then differ, and no reader accepts them.
     """
     text = undelimited(text)
-    if text.isascii() and text.isalnum():
+    if text.isascii() and text.isalnum() and not text.isalpha():
         return text
     if not text.isascii():
         text = _ascii(text)
@@ -98,16 +114,42 @@ def plain(text: str) -> str:
     text = _BRACED_COMMA.sub(",", text)
     text = _UPRIGHT.sub(lambda letter: letter[1] or letter[2], text)
     text = _COMMAND.sub(lambda command: _SAME.get(command[1], command[0]), text)
-    text = _SPACING.sub(" ", text)
+    text = _SPACING.sub(lambda space: "" if "!" in space[0] else " ", text)
     text = _SHORT_FRACTION.sub(_braced, text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
     text = _STYLED_DIGITS.sub(r"\1", text)
+    text = _MAGNITUDE.sub(_written_out, text)
     text = _ORDINAL.sub(r"\1", text)
+    text = _NOT_EQUAL.sub(r"\\ne ", text)
     text = text.replace("\\$", "$").replace("\\%", "%").replace("<=", r"\le ").replace(">=", r"\ge ")
     text = _SPACES.sub(" ", text).strip()
     while text.endswith((".", ",", ";", "\\")) and not text.endswith("..."):
         text = text[:-1].rstrip()
+    return _whole(text)
+
+
+def _whole(text: str) -> str:
+    """A text that is, as a whole, another way to write a formula, as that formula."""
+    if about := _ABOUT.match(text):
+        text = text[about.end() :]
+    if styled := _ALL_TEXT.fullmatch(text):
+        text = styled[1].strip()
+    if word := _NUMBER_WORD.fullmatch(text):
+        return str(NUMBER_WORDS.index(word[1].lower()))
+    if _SPACED_THOUSANDS.fullmatch(text):
+        return text.replace(" ", "")
+    if builder := _SET_BUILDER.fullmatch(text):
+        return builder[2].strip()
     return text
+
+
+def _written_out(number: re.Match[str]) -> str:
+    """A number with the word for its magnitude, as a power of ten."""
+    word = (number[3] or number[4]).lower()
+    times = f"{number[1]} \\times {'12' if word == 'dozen' else f'10^{{{_MAGNITUDES[word]}}}'}"
+    if word == "dozen" and number[1].isdigit():
+        times = str(12 * int(number[1])) if len(number[1]) < 20 else times
+    return times + ("\\text{" if number[2] else " ")
 
 
 def undelimited(text: str) -> str:

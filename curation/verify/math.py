@@ -10,20 +10,24 @@ none), whether a missing unit is forgiven ("ignore", the default) or not ("match
 (default false).
 """
 
+import re
 from fractions import Fraction
 from typing import Any
 
 from curation.verify import Verdict
 from curation.verify.equality import Policy, UnreadableReferenceError, equal, is_prose
-from curation.verify.extract import NO_ANSWER, NOT_CLOSED, Stated, final_text, last_boxed, stated_answer
+from curation.verify.extract import NO_ANSWER, NOT_CLOSED, Stated, after_marker, final_text, last_boxed, stated_answer
 from curation.verify.latex import undelimited
 from curation.verify.reading import formula
 
-VERSION = 2
+VERSION = 3
 NEEDS_ANSWER = True
 
 _ARGS = ("tolerance", "units", "ordered")
 _LONGEST_REASON = 200
+_PLACEHOLDER = re.compile(
+    r"None|(?i:n/?a|nan|null|unknown|tbd|-+|\?+|see (?:the )?(?:solution|above|below|explanation|proof|figure|graph)s?)\.?"
+)
 _WARM_UP = (
     *((r"\frac{3}{4}x", r"0.75x"), (r"x^2+1", r"1+x\cdot x"), (r"2\sqrt{3}", r"\sqrt{12}"), (r"x>5", r"(5,\infty)")),
     *(
@@ -47,6 +51,8 @@ def grade(answer: str, completion: str, args: dict[str, Any]) -> Verdict:
     gold = reference(answer)
     if is_prose(gold):
         return Verdict("error", None, "the reference answer is prose, which no rule compares")
+    if _PLACEHOLDER.fullmatch(gold.strip()):
+        return Verdict("error", None, "the reference answer stands for one that is missing")
     if (stated := stated_answer(text)) is None or (said := formula(stated, text)) is None:
         return Verdict("wrong", None, NO_ANSWER)
     try:
@@ -56,11 +62,16 @@ def grade(answer: str, completion: str, args: dict[str, Any]) -> Verdict:
     return Verdict("error" if same is None else "correct" if same else "wrong", said, why[:_LONGEST_REASON])
 
 
+def check(args: dict[str, Any]) -> None:
+    """Raises ValueError for unknown or impossible `args`."""
+    _policy(args)
+
+
 def reference(answer: str) -> str:
-    """What of a reference answer is compared: what it boxes, or all of it."""
+    """What of a reference answer is compared: what it boxes, what follows its "####" or "Answer:", or all of it."""
     if (boxed := last_boxed(answer)) is not None:
         return boxed
-    bare = undelimited(answer)
+    bare = undelimited(after_marker(answer) or answer)
     if "$" in bare.replace("\\$", "") and not is_prose(bare):
         return formula(Stated(bare, "last lines"), "") or bare
     return bare

@@ -2,7 +2,8 @@
 
 Two expressions that agree at a handful of random points are equal but for a chance that is negligible (Schwartz 1980,
 Zippel 1979 for polynomials); two that differ at one are different. Unlike simplification it ends, and it does not give
-up. The points are real and follow from the names of the variables, so the same two expressions always get the same
+up. Rational constants are compared exactly, other values with few digits first and, when these agree, with many. The
+points are real and follow from the names of the variables, so the same two expressions always get the same
 verdict. Where a variable can only be an integer (factorials, floors, (-1)^n), the points are integers.
 
 What cannot be evaluated raises `Undecided`: integrals, sets, relations, functions without a definition in this table;
@@ -19,10 +20,13 @@ from typing import Any
 import mpmath
 
 DIGITS = 50
+_SURE_DIGITS = 600
 _POINTS = ("positive", "positive", "real", "real")
 _INTEGER_POINTS = 6
-_CLOSE = mpmath.mpf(10) ** -30
-_NOTHING = mpmath.mpf(10) ** -42
+_CLOSE, _NOTHING = 0.6, 0.84
+"""Shares of the digits computed with that count, relatively and absolutely; the others are noise of rounding."""
+_LARGEST_EXACT = 100_000
+_COUNTERS = frozenset("jklmnKLMN")
 _LARGEST_EXPONENT = 10**6
 _LARGEST_FACTORIAL = 3_000
 _LARGEST_QUOTIENT = 10**25
@@ -37,18 +41,23 @@ class Undecided(Exception):
 
 def same_values(a: Any, b: Any) -> bool:
     """Whether two sympy expressions have the same value at every point tried; raises `Undecided`."""
-    with mpmath.workdps(DIGITS):
-        return _same_values(a, b)
+    if not a.free_symbols and not b.free_symbols and (x := _exact(a)) is not None and (y := _exact(b)) is not None:
+        return x == y
+    for digits in (DIGITS, _SURE_DIGITS):
+        with mpmath.workdps(digits):
+            if not _same_values(a, b):
+                return False
+    return True
 
 
 def _same_values(a: Any, b: Any) -> bool:
     names = _names(a, b)
     if not names:
-        return close(value(a, {}), value(b, {}))
+        return close(_value(a, {}), _value(b, {}))
     compared = 0
     for at, kind in enumerate(_POINTS):
         try:
-            x, y = (value(side, {name: _point(name, at, kind) for name in names}) for side in (a, b))
+            x, y = (_value(side, {name: _point(name, at, kind) for name in names}) for side in (a, b))
         except ZeroDivisionError:
             continue
         if kind == "real" and (mpmath.im(x) or mpmath.im(y)):
@@ -77,6 +86,33 @@ def ratio(a: Any, b: Any) -> Any | None:
     return found
 
 
+def _exact(node: Any) -> Fraction | None:
+    """The value of a rational constant; None of others, and where it has too many digits."""
+    if node.is_Float:
+        return Fraction(str(node))
+    if node.is_Rational:
+        return Fraction(int(node.p), int(node.q))
+    kind, parts = type(node).__name__, []
+    if kind not in ("Add", "Mul", "Pow", "factorial", "binomial", "UnevaluatedExpr"):
+        return None
+    for part in node.args:
+        if (exact := _exact(part)) is None:
+            return None
+        parts.append(exact)
+    if kind in ("factorial", "binomial"):
+        if any(part.denominator != 1 or not 0 <= part <= _LARGEST_FACTORIAL for part in parts):
+            return None
+        whole = [int(part) for part in parts]
+        return Fraction(math.factorial(*whole) if kind == "factorial" else math.comb(*whole))
+    if kind != "Pow":
+        return sum(parts, Fraction()) if kind == "Add" else math.prod(parts, start=Fraction(1))
+    base, power = parts
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if power.denominator != 1 or bits * abs(power) > _LARGEST_EXACT or (not base and power < 0):
+        return None
+    return base ** int(power)
+
+
 def _names(a: Any, b: Any) -> list[str]:
     """The variables of two expressions; `i` is the imaginary unit."""
     return sorted({symbol.name for symbol in a.free_symbols | b.free_symbols} - {"i"})
@@ -86,12 +122,13 @@ def close(x: Any, y: Any) -> bool:
     """Whether two values are one but for the rounding of their computation."""
     if not (mpmath.isfinite(x) and mpmath.isfinite(y)):
         return bool(x == y)
-    return bool(abs(x - y) <= max(_CLOSE * max(abs(x), abs(y)), _NOTHING))
+    relative, absolute = (mpmath.mpf(10) ** -int(share * mpmath.mp.dps) for share in (_CLOSE, _NOTHING))
+    return bool(abs(x - y) <= max(relative * max(abs(x), abs(y)), absolute))
 
 
 def fraction(x: Any) -> Fraction | None:
     """A computed value as a fraction; None when it is not real or not finite."""
-    if not mpmath.isfinite(x) or abs(mpmath.im(x)) > _NOTHING:
+    if not mpmath.isfinite(x) or abs(mpmath.im(x)) > mpmath.mpf(10) ** -int(_NOTHING * DIGITS):
         return None
     sign, mantissa, exponent, _ = mpmath.re(x)._mpf_
     exact = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
@@ -241,11 +278,14 @@ def _needs_integers(expression: Any) -> bool:
     """Whether its variables count something."""
     for node in _nodes(expression):
         kind = type(node).__name__
-        if kind in ("factorial", "binomial", "floor", "ceiling", "Mod", "Sum", "Product") and node.free_symbols:
+        names = {symbol.name for symbol in node.free_symbols}
+        if kind in ("factorial", "binomial", "Sum", "Product") and names:
+            return True
+        if kind in ("floor", "ceiling", "Mod") and names and names <= _COUNTERS:
             return True
         if kind == "Pow" and node.exp.free_symbols and not node.base.free_symbols and node.base.is_negative:
             return True
-        if kind in ("sin", "cos", "tan") and node.free_symbols and "pi" in str(node.args[0]):
+        if kind in ("sin", "cos", "tan") and names and names <= _COUNTERS and "pi" in str(node.args[0]):
             return True
     return False
 
@@ -259,4 +299,4 @@ def _nodes(expression: Any) -> list[Any]:
 
 def _same_at_integers(a: Any, b: Any, names: list[str]) -> bool:
     points = [{name: _point(name, at, "integer") for name in names} for at in range(_INTEGER_POINTS)]
-    return all(close(value(a, point), value(b, point)) for point in points)
+    return all(close(_value(a, point), _value(b, point)) for point in points)

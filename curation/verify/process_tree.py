@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
+_MEMORY = ("RssAnon:", "RssShmem:")
 
 
 class Usage(NamedTuple):
     """Of a tree: seconds on a CPU, also of descendants that were waited for; seconds in which living threads wanted a
-    CPU and had none; bytes of memory that are not shared.
+    CPU and had none; bytes of memory that no file is behind, also when it is shared.
     """
 
     cpu: float
@@ -24,17 +24,17 @@ def usage(root: int) -> Usage:
     A process that is gone uses nothing. Without the kernel's `schedstat`, waiting is 0; without its `children`, the
     root is all there is.
     """
-    ticks = waiting = pages = 0
+    ticks = waiting = memory = 0
     pids = [root]
     for pid in pids:  # grows while it is walked
         folder = Path(f"/proc/{pid}")
         ticks += sum(map(int, _words(folder / "stat", after=")")[11:15]))  # of itself and of children it waited for
-        resident, shared = map(int, _words(folder / "statm")[1:3] or (0, 0))
-        pages += resident - shared
+        status = _words(folder / "status")
+        memory += sum(int(status[status.index(kind) + 1]) << 10 for kind in _MEMORY if kind in status)
         for thread in _listed(folder / "task"):
             waiting += int((_words(thread / "schedstat") or "00")[1])
             pids += map(int, _words(thread / "children"))
-    return Usage(ticks / _TICKS, waiting / 1e9, pages * _PAGE_BYTES)
+    return Usage(ticks / _TICKS, waiting / 1e9, memory)
 
 
 def _words(path: Path, after: str = "") -> list[str]:

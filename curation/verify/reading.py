@@ -1,15 +1,16 @@
 r"""The formula in a statement: what of "so it costs $12$ dollars." is compared.
 
 A statement that is a formula already is taken whole. In prose the formula is the first after "answer is" and the last in
-a last line, delimited or a bare number; others joined to it by a comma, "and" or "or" belong to it, so that
-"5 or 7" stays a list. Passes are linear in the text.
+a last line, delimited or a bare number; others joined to it by a comma, "and", "or", "maybe" or their like belong to it, so
+that "5 or 7" stays a list. One that is negated ("not 5") or whose value the words beside it change ("twice 5") is none, and
+a line that has no other gives no answer. Passes are linear in the text.
 """
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from curation.verify.extract import Stated, unmark
+from curation.verify.extract import Stated, after_marker, unmark
 from curation.verify.latex import undelimited
 from curation.verify.units import name_of
 
@@ -28,13 +29,43 @@ _WORD = re.compile(
 _DELIMITER = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
 _CLOSES = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:[.,]\d+)?(?:[eE][+-]?\d+)?|\.\d+"
+_MAGNITUDE = r"(?:(?:hundred|thousand|million|billion|trillion|dozen)\b|[万亿])"
 _BARE = re.compile(
-    rf"(?<![A-Za-z0-9_.\\])(?:[-−+]\s?)?[$€£¥]?\s?(?:{_NUMBER})(?:\s?\\?%|\s(?:percent|pct)\b)?"
-    rf"(?:\s?[-+*/^×÷]\s?\(?(?:{_NUMBER})(?:\s?\\?%)?\)?)*|[$€£]\s?(?:{_NUMBER})"
+    rf"(?<![A-Za-z0-9_.\\])(?:[-−+]\s?)?[$€£¥]?\s?(?:{_NUMBER})(?:\s?\\?%|\s(?:percent|pct)\b|\s?{_MAGNITUDE})?"
+    rf"(?:\s?[-+*/^×÷]\s?\(?(?:{_NUMBER})(?:\s?\\?%)?\)?)*|[$€£]\s?(?:{_NUMBER})(?:\s?{_MAGNITUDE})?"
 )
-_JOIN = re.compile(r"\s*(?:,|;|、|，|,?\s*(?:and|or)\b|和|或|&)\s*(?:\band\b|\bor\b)?\s*", re.IGNORECASE)
+_JOIN = re.compile(
+    r"(?=[^\d]*?(?:[,;、，&(/|]|\b(?:and|or|to|maybe|perhaps|possibly|probably|alternatively|otherwise|plus|minus|times|over|through)\b"
+    r"|\b(?:could|might|may)\b|和|或|到|至|可能))"
+    r"(?:[\s,;、，&(/|]|\b(?:and|or|but|to|maybe|perhaps|possibly|probably|alternatively|otherwise|else|either|also|even|though"
+    r"|although|it|could|might|may|can|be|plus|minus|times|over|through)\b|和|或者?|到|至|可能|也|是)*",
+    re.IGNORECASE,
+)
+_LONGEST_JOIN = 80
+_DENIED = re.compile(
+    r"(?:\b(?:not(?!\s+only)|cannot|never|neither|nor|instead\s+of|rather\s+than|other\s+than|anything\s+but|all\s+but|except(?:\s+for)?|unlike)|n['’]t"
+    r"|\b(?:less|more|fewer|greater|larger|smaller|bigger|higher|lower)\s+than|\bat\s+(?:least|most)|\b(?:twice|thrice|half|double|triple|"
+    r"under|above|below|nearly|almost|up\s+to)|\b(?:root|square|cube|reciprocal|inverse|logarithm|log|factorial|negative|opposite|power)\s+of|不|非|大于|小于)"
+    r"(?:\s+(?:be|is|are|equals?|to|exactly|the|number|value|just|simply|actually|really|a|an|of))*[\s:=*是等于]*(?:[$€£]|\\[(\[])*$",
+    re.IGNORECASE,
+)
+_NEGATIVE = re.compile(r"\b(?:negative|minus)\s+$", re.IGNORECASE)
+_CHANGED = re.compile(
+    r"[\s$]*(?:\\[)\]])?\s*(?:squared|cubed|factorial|dozens?|and\s+a\s+(?:half|third|quarter)|or\s+(?:more|less|fewer|greater|higher|above|below)"
+    r"|个?半|以上|以下)",
+    re.IGNORECASE,
+)
+_OR_DENIED = re.compile(r"[\s$]*(?:or|nor)[\s$]*", re.IGNORECASE)
+_BEFORE = 60
+_ASIDE = re.compile(
+    r"\((?![A-Za-z0-9]{1,2}\)).*[A-Za-z]{4,}.*\)|(?:let me know|i hope|hope (?:this|that)|feel free|would you|confidence)\b.*",
+    re.IGNORECASE,
+)
+_YES_OR_NO = re.compile(r"(yes|no|true|false)\b[,.:;]?\s+(?:because|since|as)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|。|！|？")
-_BEHIND = re.compile(r"\s*(\\?%|[A-Za-z]+)")
+_BEHIND = re.compile(r"\s*(\\?%|[A-Za-z]+|[\u4e00-\u9fff]{1,8})")
+_TIMES = re.compile(rf"\s*({_MAGNITUDE})", re.IGNORECASE)
+_STYLED = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^{}]*)\}")
 _FRAME = re.compile(r"(?:\\(?:begin|end)\s*\{[^{}]*\}|\\[()\[\]]|[\s$*.,;:#>_`{}|-])*")
 _EQUATION = re.compile(r".*(?<![<>!\\])=\s*(?!\s)(.+)", re.DOTALL)
 
@@ -50,20 +81,25 @@ def formula(stated: Stated, text: str) -> str | None:
 
     text: the final text, whose lines above a last line without mathematics are looked through, from below.
     """
-    if stated.form in ("boxed", "tag") and (stated.form == "boxed" or not _prose(stated.text)):
+    if stated.form == "boxed":
+        bare = styled[1] if (styled := _STYLED.fullmatch(stated.text)) else stated.text
+        marked = after_marker(bare)
+        return stated.text if marked is None else _in_prose(marked, first=True) or None
+    if stated.form == "tag" and not _prose(stated.text):
         return stated.text
     if stated.form in ("marker", "tag"):
-        return _in_prose(stated.text, first=stated.form == "marker")
-    if (found := _in_prose(stated.text, first=False)) is not None:
-        return found
-    above = text.rstrip().rsplit("\n", _LINES_BACK)
-    return next(
-        (found for line in reversed(above[-_LINES_BACK:]) if (found := _in_prose(line, first=False)) is not None), None
-    )
+        return _in_prose(stated.text, first=stated.form == "marker") or None
+    above = text.rstrip().rsplit("\n", _LINES_BACK)[-_LINES_BACK:]
+    lines = [stated.text, *(line for line in reversed(above[:-1]))]
+    lines = [line for line in lines if not _ASIDE.fullmatch(unmark(line))] or lines
+    return next((found for line in lines if (found := _in_prose(line, first=False)) is not None), None) or None
 
 
 def _in_prose(line: str, first: bool) -> str | None:
+    """The formula of a line; "" where it only says what the answer is not, None where it says nothing."""
     line = unmark(line)
+    if reason := _YES_OR_NO.match(line):
+        return reason[1]
     if first and not _prose(line):
         return line.rstrip(" .") or None
     if first and (end := _end_of_sentence(line)):
@@ -81,6 +117,10 @@ def _in_prose(line: str, first: bool) -> str | None:
     if not spans and not first and (equation := _EQUATION.fullmatch(line)) and not _prose(equation[1]):
         return _balanced(equation[1])
     spans = sorted(span for span in [*spans, *_numbers(line, spans)] if span.text)
+    said = _said(line, spans)
+    if spans and not said:
+        return ""
+    spans = said
     if not spans:
         return line if first and len(line) <= _LONGEST_FORMULA else None
     chain = _joined(line, spans if first else spans[::-1], first)
@@ -93,14 +133,35 @@ def _joined(line: str, spans: list[_Span], first: bool) -> list[_Span]:
     chain = spans[:1]
     for span in spans[1:]:
         left, right = (chain[-1], span) if first else (span, chain[-1])
-        if not _JOIN.fullmatch(line, left.end, right.start):
+        if right.start - left.end > _LONGEST_JOIN or not _JOIN.fullmatch(line, left.end, right.start):
             break
         chain.append(span)
     return chain
 
 
+def _said(line: str, spans: list[_Span]) -> list[_Span]:
+    """The spans that are said to be something: neither denied nor changed by the words beside them; "negative 5" with
+    its sign.
+    """
+    said, denied_to = [], -1
+    for span in spans:
+        before = line[max(0, span.start - _BEFORE) : span.start]
+        joined = (
+            denied_to >= 0 and span.start - denied_to < _BEFORE and _OR_DENIED.fullmatch(line, denied_to, span.start)
+        )
+        if joined or _DENIED.search(before) or _CHANGED.match(line, span.end):
+            denied_to = span.end
+        elif _NEGATIVE.search(before) and span.text[:1] not in "-−":
+            said.append(_Span(span.start, span.end, f"-{span.text}"))
+        else:
+            said.append(span)
+    return said
+
+
 def _with_unit(line: str, span: _Span) -> str:
     """The text of a formula, with a unit that stands behind its delimiter."""
+    if times := _TIMES.match(line, span.end):
+        span = _Span(span.start, times.end(), f"{span.text} {times[1]}")
     behind = _BEHIND.match(line, span.end)
     unit = behind[1].removeprefix("\\") if behind else ""
     if behind is None or not name_of(unit) or (unit != "%" and (len(unit) == 1 or unit == "in")):

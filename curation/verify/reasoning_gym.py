@@ -39,7 +39,7 @@ from typing import Any
 from curation.verify import Verdict
 from curation.verify.extract import NO_ANSWER, NOT_CLOSED, final_text, stated_answer
 
-VERSION = 2
+VERSION = 3
 NEEDS_ANSWER = False
 
 CORRECT_FROM = 0.99

@@ -4,9 +4,9 @@ What it can see is told in `bubblewrap.py`, how it begins in `sandbox_entry.py`.
 ends with the thread that started it.
 
 Limits: by the kernel, for each process, CPU seconds, address space, open files, the size of a file; for each sandbox,
-processes and threads. By `read_line`, which looks ten times a second while it waits, for all processes together:
-memory, and sleep. Sleep is wall time in which they neither ran nor wanted a CPU, so that no program is taken for a
-sleeper because the machine is busy.
+processes and threads. By this process, which looks ten times a second while it waits to read or to write, for all
+processes together: memory, CPU seconds (a process may switch its own timers off), and sleep. Sleep is wall time in
+which they neither ran nor wanted a CPU, so that no program is taken for a sleeper because the machine is busy.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import itertools
 import marshal
+import math
 import os
 import select
 import signal
@@ -34,10 +35,15 @@ _FIRST_UID = 1_000_000_000
 _ENTRY = "curation.verify.sandbox_entry"
 _TICK_MILLISECONDS = 100
 _LAST_SECONDS = 2
+_PIPE_BYTES = select.PIPE_BUF
+"""What a pipe takes without blocking once it is writable."""
+_CPU_SLACK = 0.5
+"""CPU seconds to start in, and for limits inside to tell first."""
 _MAX_LINE = 32 << 20
 _SIGNALLED = 128
 """Exit codes above it are signals."""
 _LATE = ("SIGXCPU", "SIGPROF")
+_NO_CPU_TIME = "it ran out of CPU time"
 _starts = itertools.count()
 
 
@@ -50,9 +56,13 @@ class SandboxLimits:
     """What the programs in one sandbox may use."""
 
     cpu_seconds: int = 20
-    """Of one process."""
+    """Of one process, and of all together."""
+    line_cpu_seconds: float = math.inf
+    """Of all processes together, from one line that they write to the next."""
     sleep_seconds: float = 5
-    """Without a word, and without a need for a CPU."""
+    """Before one line, without a need for a CPU."""
+    all_sleep_seconds: float = 15
+    """Before all lines together."""
     wall_seconds: float = 50
     """In all: below the deadline of the grader pool, and long, since a busy machine is nobody's fault."""
     memory_bytes: int = 1 << 30
@@ -94,7 +104,11 @@ class Sandbox:
         """Why it was ended from outside; None while it was not."""
         self._began = time.monotonic()
         self._received = bytearray()
-        self._idle_from: tuple[float, float] | None = None  # a time, and the CPU seconds used or wanted until then
+        self._next_look = self._began + _TICK_MILLISECONDS / 1000
+        # A time, the CPU seconds used until then, and those used or wanted.
+        self._line_from: tuple[float, float, float] | None = None
+        self._is_ready = False  # while it is built, nobody sleeps but the kernel
+        self._slept = self._slept_before = 0.0  # for this line and the earlier ones
         root = os.geteuid() == 0
         if (words := command(root, 8 * limits.file_bytes, host)) is None:
             raise SandboxError(INSTALL)
@@ -116,16 +130,27 @@ class Sandbox:
         uid = _FIRST_UID + os.getpid() * 64 + next(_starts) % 64 if root else None
         code = [(name, _compiled(name)) for name in (_ENTRY, *modules)]
         payload = memoryview(marshal.dumps((code, (modules[-1], uid, _rlimits(limits, bool(host)), settings))))
-        self._write(payload)
+        try:
+            self._write(payload)
+        except BaseException:
+            self.close()
+            raise
 
     def write_line(self, line: bytes) -> None:
         """Send a line, given without its newline."""
         self._write(memoryview(line + b"\n"))
 
     def _write(self, data: memoryview) -> None:
+        poll = select.poll()
+        poll.register(self.stdin, select.POLLOUT)
+        self._begin_line()
         with contextlib.suppress(BrokenPipeError):  # that it is gone is seen when it is read
             while data:
-                data = data[self.stdin.write(data) :]
+                self._look(None)
+                if poll.poll(_TICK_MILLISECONDS):
+                    data = data[os.write(self.stdin.fileno(), data[:_PIPE_BYTES]) :]
+                elif self._process.poll() is not None:
+                    return
 
     def hand_over(self) -> None:
         """Forget the pipes, once another process has them: only then does it see their end."""
@@ -136,6 +161,7 @@ class Sandbox:
         """Wait until the program runs. Raises `SandboxError`, with what bubblewrap says, when it does not."""
         if self.read_line() != READY.strip():
             raise SandboxError(f"the sandbox did not start: {self.complaint()}")
+        self._is_ready = True
 
     def complaint(self) -> str:
         """What bubblewrap, or the interpreter before the program ran, wrote to standard error."""
@@ -152,14 +178,15 @@ class Sandbox:
         """
         poll = select.poll()
         poll.register(self.stdout, select.POLLIN)
-        searched, self._idle_from = 0, None
+        searched = 0
+        self._begin_line()
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
+            self._look(partner)  # by the clock: one that writes without end, or slowly, is looked at as well
             if not poll.poll(_TICK_MILLISECONDS):
                 # Killed while it was being built, it may leave a process that holds the pipe.
                 if self._process.poll() is not None and not poll.poll(0):
                     return None
-                self._enforce(partner)
             elif data := os.read(self.stdout.fileno(), 1 << 20):
                 self._received += data
                 if len(self._received) > _MAX_LINE:
@@ -170,22 +197,42 @@ class Sandbox:
         del self._received[: end + 1]
         return line
 
-    def _enforce(self, partner: "Sandbox | None") -> None:
+    def _begin_line(self) -> None:
+        self._line_from = None
+        self._slept_before += self._slept
+        self._slept = 0.0
+
+    def _look(self, partner: "Sandbox | None") -> None:
+        """Enforce the limits, when it is time to."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _TICK_MILLISECONDS / 1000
         pair = [self] if partner is None else [partner, self]
-        now, busy = time.monotonic(), 0.0
+        cpu = busy = 0.0
         for box in pair:
             used = usage(box._process.pid)
+            cpu += used.cpu
             busy += used.cpu + used.waiting
             if used.memory > box.limits.tree_bytes:
                 box.end(f"it used more than {box.limits.tree_bytes >> 20} MiB of memory")
-        if self._idle_from is None:
-            self._idle_from = now, busy
-        since, was = self._idle_from
-        if (now - since) - (busy - was) > self.limits.sleep_seconds:
-            next(box for box in pair if box is self or not box.ended_for).end(
-                f"it slept {self.limits.sleep_seconds:g} s"
-            )
-            self._idle_from = None
+            if used.cpu > box.limits.cpu_seconds + _CPU_SLACK:
+                box.end(_NO_CPU_TIME)
+        if self._line_from is None:
+            self._line_from = now, cpu, busy
+        since, cpu_before, busy_before = self._line_from
+        if cpu - cpu_before > self.limits.line_cpu_seconds + _CPU_SLACK:
+            self.end(_NO_CPU_TIME)
+        if self._is_ready:
+            self._slept = max(0.0, (now - since) - (busy - busy_before))
+        for slept, limit in (
+            (self._slept, self.limits.sleep_seconds),
+            (self._slept_before + self._slept, self.limits.all_sleep_seconds),
+        ):
+            if slept > limit:
+                next(box for box in pair if box is self or not box.ended_for).end(f"it slept {limit:g} s")
+                self._line_from, self._slept = None, 0.0
+                break
         if now - self._began > self.limits.wall_seconds:
             raise SandboxError(f"no end after {self.limits.wall_seconds:g} s on a busy machine")
 
@@ -205,7 +252,7 @@ class Sandbox:
         if code <= _SIGNALLED:
             return f"it exited with code {code}"
         name = {int(number): number.name for number in signal.Signals}.get(code - _SIGNALLED, f"signal {code}")
-        return "it ran out of CPU time" if name in _LATE else f"it was ended by {name}"
+        return _NO_CPU_TIME if name in _LATE else f"it was ended by {name}"
 
     def close(self) -> None:
         """End it, with all its processes."""

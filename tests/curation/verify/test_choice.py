@@ -46,6 +46,11 @@ def test_these_choose_c(completion: str) -> None:
         r"\boxed{A, C}",
         "A) 3  B) 4  C) 5",
         "The answer is C or maybe D",
+        "The answer is C but B",
+        "The answer is C|B",
+        "The answer is C (or B)",
+        r"\boxed{A B C D}",
+        r"\boxed{C\\B}",
     ],
 )
 def test_two_letters_are_ambiguous(completion: str) -> None:
@@ -56,6 +61,12 @@ def test_two_letters_are_ambiguous(completion: str) -> None:
 @pytest.mark.parametrize("completion", ["A train leaves at 5", "I think it's hard.", "I would answer A dog", "", "12"])
 def test_prose_chooses_nothing(completion: str) -> None:
     assert grade("choice", "C", completion).reason == "no choice found"
+
+
+@pytest.mark.parametrize("completion", ["The answer is not C", "The answer is all but C.", "It isn't C.", "答案不是C"])
+def test_a_letter_that_is_denied_is_not_chosen(completion: str) -> None:
+    assert grade("choice", "C", completion).reason == "no choice found"
+    assert grade("choice", "B", "The answer is not C but B").outcome == "correct"
 
 
 @pytest.mark.parametrize(("completion", "letter"), [("12", "C"), (r"\boxed{7}", "D"), ("The answer is a dog.", "B")])

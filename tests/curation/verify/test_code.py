@@ -85,9 +85,10 @@ def test_node_runs_in_the_workers_of_the_grader_pool(graders: GraderPool) -> Non
     assert (verdict.outcome, verdict.reason) == ("correct", "")
 
 
-def test_an_interpreter_that_is_not_there_is_unknown() -> None:
-    verdict = graded("x", {**SUM, "interpreter": ["/usr/bin/no-such"]})
-    assert (verdict.outcome, verdict.reason) == ("error", "this machine has no interpreter /usr/bin/no-such")
+@pytest.mark.parametrize("path", ["/usr/bin/no-such", "/usr/", "/opt/"])
+def test_an_interpreter_that_is_not_there_is_unknown(path: str) -> None:
+    verdict = graded("x", {**SUM, "interpreter": [path]})
+    assert (verdict.outcome, verdict.reason) == ("error", f"this machine has no interpreter {path}")
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,24 @@ def test_arguments_are_copies_when_the_function_returns_something() -> None:
         ("assert 1 + 1 == 3", "the tests fail by themselves: AssertionError"),
         ("x = 1", "the tests call nothing of the program"),
         ("assert add(lambda: 1, 2) == 3", "the tests call add with what has no literal: function, int"),
+        (
+            "from solution import add, Bad\ntry: add('', 2)\nexcept Bad: pass",
+            "the tests catch an exception that the program",
+        ),
+        ("assert isinstance(add(1, 2), Node)", "the tests ask for objects of Node: only literals cross"),
+        (
+            "def test_a(): assert add(1, 2) == 3\nasync def test_b(): assert add(1, 2) == 4",
+            "test_b of the tests cannot be run",
+        ),
+        (
+            "def test_a():\n    yield\n    assert add(1, 2) == 4",
+            "test_a of the tests cannot be run: it is async, a gen",
+        ),
+        (
+            "def test_a(tmp_path): assert add(1, 2) == 4",
+            "test_a of the tests cannot be run: it is async, a generator or has p",
+        ),
+        ("assert max([1, 2]) == 2", "the tests call nothing of the program"),
         ("assert add(1, 2).real == Node.real", "the tests want 'real' of Node: only literals cross"),
     ],
 )
@@ -171,6 +190,36 @@ def test_tests_that_cannot_tell_leave_it_unknown(test: str, reason: str) -> None
     verdict = graded(ADD, {"test": test})
     assert verdict.outcome == "error"
     assert verdict.reason.startswith(reason)
+
+
+def test_a_function_may_be_called_like_one_that_is_built_in() -> None:
+    assert outcome("def max(a): return 5", {"test": "assert max([1, 2]) == 5"}) == "correct"
+    assert outcome("def add(a): return 5", {"test": "assert max([1, 2]) == 5"}) == "wrong"
+
+
+CASES = """
+class TestAdd:
+    def setup_method(self): self.one = 1
+    def test_it(self, more=2): assert add(self.one, more) == 3
+"""
+UNITTEST = """
+import unittest
+class Case(unittest.TestCase):
+    def setUp(self): self.one = 1
+    def test_it(self): self.assertEqual(add(self.one, 2), 3)
+"""
+
+
+@pytest.mark.parametrize("test", [CASES, UNITTEST], ids=["pytest", "unittest"])
+def test_methods_of_test_classes_are_run(test: str) -> None:
+    assert graded(ADD, {"test": test}) == Verdict("correct", ADD, "")
+    assert outcome("def add(a, b): return 4", {"test": test}) == "wrong"
+
+
+def test_results_may_have_many_digits() -> None:
+    power = {"fn_name": "f", "inputs": [[5000]], "outputs": f"[1{'0' * 5000}]"}
+    assert outcome("def f(n): return 10 ** n", power) == "correct"
+    assert graded("def f(n): return 10 ** n + 1", power).reason == "test 1 of 1: it gave something too large to show"
 
 
 def test_what_is_graded_comes_after_the_thinking() -> None:

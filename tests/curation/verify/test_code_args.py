@@ -44,6 +44,13 @@ def test_a_mistake_is_named_and_leaves_the_verdict_unknown(args: dict[str, Any],
     assert grade("code", None, "print(1)", json.dumps(args)).outcome == "error"
 
 
+def test_numbers_in_json_text_may_be_long() -> None:
+    tests = read_tests({"fn_name": "f", "inputs": [[1], [2]], "outputs": f"[1{'0' * 5000}, -2{'0' * 9000}]"})
+    assert tests.outputs == [10**5000, -2 * 10**9000]
+    with pytest.raises(CodeArgsError, match="a number of 200000 digits: at most 100000"):
+        read_tests({"fn_name": "f", "inputs": [[1]], "outputs": f"[{'1' * 200_000}]"})
+
+
 def test_the_formats_of_data_sets_are_read_as_they_are() -> None:
     apps = read_tests({"inputs": ["1\n2\n"], "outputs": ["3\n"], "fn_name": None})
     assert (apps.inputs, apps.outputs, apps.name) == (["1\n2\n"], ["3\n"], None)

@@ -1,6 +1,7 @@
 """Programs that would rather be let off than be right. None gets what it is after, and the next one is judged as ever."""
 # ruff: noqa: E501 - a program stands on one line
 
+import json
 import os
 import shutil
 import signal
@@ -48,6 +49,8 @@ SYSCALL = "import ctypes, os\nif ctypes.CDLL(None).{} == -1: raise OSError"
 FORBIDDEN = {
     "connects to the internet": "import socket; socket.create_connection(('1.1.1.1', 53), 2)",
     "connects to this machine": f"import socket; socket.create_connection({LISTENER.getsockname()!r}, 2)",
+    "reaches the virtual machine's host": "import socket; socket.socket(40, 1)",
+    "asks the kernel for its network": "import socket; socket.socket(16, 3)",
     "asks for a name": "import socket; socket.getaddrinfo('example.org', 80)",
     "reads the password file": "open('/etc/shadow').read()",
     "reads the users": "open('/etc/passwd').read()",
@@ -111,6 +114,22 @@ def test_it_is_wrong_to_end_by(graders: GraderPool, program: str, reason: str) -
     assert reason in verdict.reason
 
 
+FORGE = """
+import sys
+frame = sys._getframe()
+while "replies" not in frame.f_locals: frame = frame.f_back
+def say(text):
+    frame.f_locals["replies"].write(text.encode())
+    frame.f_locals["replies"].flush()
+"""
+
+
+def forging(literal: str) -> str:
+    """A program that answers with this text."""
+    reply = f'{{"dict":[["value",{literal}]]}}\n'
+    return f"{FORGE}\ndef double(x): say({reply!r})"
+
+
 CHEATS = {
     "exits with success": "import sys\ndef double(x): sys.exit(0)",
     "exits at once": "import os\ndef double(x): os._exit(0)",
@@ -152,6 +171,16 @@ CHEATS = {
     "returns more than can be read": "def double(x): return 'x' * (1 << 28)",
     "goes on in a thread": "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin).start()\ndef double(x): return 0",
     "changes its argument": "def double(x):\n    x = 0",
+    "ends the loop of the tests": "def double(x): raise StopIteration",
+    "returns an object": "def double(x): return object()",
+    "says that it has run when it is loaded": f'{FORGE}say(\'{{"dict":[["loaded",true]]}}\\n\' * 9)',
+    "sends a number that takes all time": forging('{"value":["fractions","Fraction",["1e30000000"]]}'),
+    "sends digits that take all time": FORGE
+    + "def double(x): say('{\"dict\":[[\"value\",' + '9' * (1 << 24) + ']]}\\n')",
+    "sends more items than memory": forging('{"tuple":{"range":[0,100000000000,1]}}'),
+    "sends a set that takes all time": FORGE
+    + "def double(x):\n    items = ','.join(str(i * (2 ** 61 - 1)) for i in range(60000))\n"
+    '    say(\'{"dict":[["value",{"set":[\' + items + \']}]]}\\n\')',
 }
 
 
@@ -168,6 +197,21 @@ def test_handlers_of_the_tests_do_not_let_off_a_program_that_ended(graders: Grad
     )
     verdict = graded(graders, CHEATS["exits with success"], f'{{"test": "{test}", "entry_point": "double"}}')
     assert verdict.outcome == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("test", "program"),
+    [
+        ("for got, want in zip(map(candidate, [1, 2]), [2, 4]): assert got == want", "def f(x): raise StopIteration"),
+        ("assert all(map(lambda x: candidate(x) == 2 * x, [1, 2]))", "def f(x): raise StopIteration"),
+        ("xs = [3, 1]; got = candidate(xs); assert got == sorted(xs)", FORGE + "def f(x): "
+         "say('{\"dict\":[[\"value\",[]],[\"arguments\",[[]]]]}\\n')"),
+        ("assert candidate('A').lower() == 'a'", "def f(x): return object()"),
+    ],
+)  # fmt: skip
+def test_no_answer_ends_or_changes_the_tests(graders: GraderPool, test: str, program: str) -> None:
+    args = json.dumps({"test": f"def check(candidate):\n    {test}", "entry_point": "f"})
+    assert graded(graders, program, args).outcome == "wrong"
 
 
 def running(token: str) -> list[str]:

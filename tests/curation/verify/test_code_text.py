@@ -29,6 +29,8 @@ from curation.verify.code_text import program_in, readings, same_output, same_re
             "class Solution:\n  def f(self): 1\n",
         ),
         ("```python\ndef f(): 1\n```\nUsage:\n```\n1\n```", ["f"], "def f(): 1\n"),
+        ("```python\nprint(1)\n```\nExample output:\n```\n1\n```", [], "print(1)\n"),
+        ("```\nprint(1)\n```\nExample output:\n```\n1\n```", [], "1\n"),
         ("```python\nprint(1)\n", [], "print(1)\n"),
         ("  ```python\n  x\n  ```", [], "x\n"),
         ("~~~python\n```\n~~~", [], "```\n"),
@@ -117,11 +119,38 @@ def test_no_text_does_more_than_raise_value_error(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"value":["os","system",["true"]]}', '{"opaque":"x","set":[]}', '{"set":[[1]]}', '{"range":[1,2,0]}', "1 2"],
+    [
+        '{"value":["fractions","Fraction",["1e30000000"]]}',
+        '{"value":["fractions","Fraction",[1,{"int":"0x' + "f" * 10_000 + '"}]]}',
+        '{"value":["decimal","Decimal",["1e999999999"]]}',
+        '{"value":["datetime","timedelta",[1e9]]}',
+        '{"tuple":{"range":[0,100000000000,1]}}',
+        '{"set":[' + ",".join(str(at * (2**61 - 1)) for at in range(60_000)) + "]}",
+        '{"dict":[' + ",".join(f"[{at * (2**61 - 1)},0]" for at in range(60_000)) + "]}",
+        "[" + "[]," * 1_000_001 + "0]",
+        '{"int":5}',
+        '{"opaque":5}',
+        '{"value":["os","system",["true"]]}',
+        '{"opaque":"x","set":[]}',
+        '{"set":[[1]]}',
+        '{"range":[1,2,0]}',
+        "1 2",
+    ],
+    ids=lambda text: text[:40],
 )
 def test_what_is_no_literal_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode(text)
+
+
+def test_whole_numbers_cross_at_any_length() -> None:
+    for value in (10**5000, -(10**5000), [10**4000, 1 - 10**4000], {10**5000: 1}):
+        assert decode(encode(value)) == value
+
+
+def test_sets_that_are_large_or_collide_a_little_cross() -> None:
+    for value in ({*range(-20_000, 20_000)}, {(a, b) for a in range(-50, 50) for b in range(-50, 50)}):
+        assert decode(encode(value)) == value
 
 
 class Any7(int):

@@ -17,6 +17,10 @@ from curation.verify.extract import final_text, last_boxed, stated_answer
         ("<think>so it is 5", None),
         ("<think>a</think>5 <think>wait", None),
         ("<think></think>", ""),
+        (r"<thinking>\boxed{7}</thinking>The answer is 5", "The answer is 5"),
+        ("<thought>7</thought>5", "5"),
+        ("<THINK>5", None),
+        ("<think >5", None),
     ],
 )
 def test_only_what_follows_the_last_closed_thinking_is_graded(completion: str, text: str | None) -> None:
@@ -44,6 +48,11 @@ def test_only_what_follows_the_last_closed_thinking_is_graded(completion: str, t
         ("\\boxed{5}\n\n\\boxed{5}", "5"),
         (r"\boxed{\frac12} = \boxed{0.5}", "0.5"),
         (r"So \boxed{4} are left. Then \boxed{5}", "5"),
+        (r"\boxed{6}/\boxed{5}", "6, 5"),
+        (r"\boxed{6} | \boxed{5}", "6, 5"),
+        (r"\boxed{7} \neq \boxed{5}", "7, 5"),
+        ("(a) \\boxed{4}\n(b) \\boxed{5}", "4, 5"),
+        ("(a) It is \\boxed{4}.\n(b) So it is \\boxed{5}", "5"),
         ("We need \\boxed{4}, so\nit is \\boxed{5}", "5"),
         ("no box", None),
     ],
@@ -57,6 +66,9 @@ def test_the_last_complete_box(text: str, content: str | None) -> None:
     [
         (r"The answer is 4. \boxed{5}", ("5", "boxed")),
         ("<answer> 5 </answer>", ("5", "tag")),
+        (r"\boxed{7}<answer>5</answer>", ("5", "tag")),
+        (r"<answer>5</answer>\boxed{7}", ("5", "tag")),
+        ("The answer isn't 5", ("The answer isn't 5", "last lines")),
         (r"\boxed{4} <answer>so \boxed{5}</answer>", ("5", "boxed")),
         ("The answer is 4.\nNo: the answer is 5", ("5", "marker")),
         ("**Answer:** 5", ("5", "marker")),
