@@ -165,9 +165,13 @@ def _relations(a: Any, b: Any) -> bool | None:
     return True if factor.real < 0 and turned.get(type(a).__name__) == type(b).__name__ else None
 
 
-def _by_math_verify(a: Any, b: Any) -> bool:
+def _by_math_verify(a: Any, b: Any) -> bool | None:
+    """What math-verify finds; None for what it refuses: values that are no numbers."""
     verify = _math_verify().verify
-    return bool(verify(a, b, timeout_seconds=None, raise_on_error=True, allow_set_relation_comp=True))
+    try:
+        return bool(verify(a, b, timeout_seconds=None, raise_on_error=True, allow_set_relation_comp=True))
+    except ValueError:
+        return None
 
 
 def _is_expression(read: Any) -> bool:
