@@ -170,7 +170,7 @@ class Annotator(BaseModel):
 
         May depend only on what the id hashes: prompt, messages, answer, verifier and its arguments.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # those that sample, or look at the whole pool, have `measure` instead
 
     def measure(self, work: Work, name: str) -> pa.Table:
         """`id` and COLUMNS for every wanted problem; what the workspace lacks is computed and committed.

@@ -8,7 +8,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from curation.budget import Budget
@@ -41,12 +41,12 @@ class Graders:
 
     @property
     def cost(self) -> Cost:
-        """What the judge took so far."""
-        return Cost() if self.judge is None else self.judge.judging.cost
+        """What the judge took so far; does not grow with it."""
+        return Cost() if self.judge is None else replace(self.judge.judging.cost)
 
     def pay(self, budget: Budget, before: Cost) -> Cost:
         """Counts what the judge took since; gives its cost so far."""
-        now = Cost(**self.cost.told())
+        now = self.cost
         if self.judge is not None and now != before:
             budget.pay(
                 self.judge.judging.judge.model.price,

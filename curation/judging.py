@@ -25,6 +25,7 @@ from curation.reach import RunningServer
 from curation.replies import Refused
 from curation.sql import short
 from curation.verify import Verdict, decode_args
+from curation.verify.agreement import Outcome
 from curation.verify.extract import NO_ANSWER, NOT_CLOSED, final_text, last_boxed, stated_answer
 from curation.verify.jobs import Job, JobTuple, in_order
 
@@ -130,8 +131,8 @@ class Judging:
             raise Unreadable(f"the judge's reply was cut off at {self.judge.reply_tokens:,} tokens")
         return self.judge.read(reply["text"])
 
-    def _verdict(self, outcome: str, extracted: str | None, reason: str) -> Verdict:
-        return Verdict(outcome, extracted, f"{self.client.name}: {reason}"[:500])  # type: ignore[arg-type]  # one of three
+    def _verdict(self, outcome: Outcome, extracted: str | None, reason: str) -> Verdict:
+        return Verdict(outcome, extracted, f"{self.client.name}: {reason}"[:500])
 
 
 class Grader:

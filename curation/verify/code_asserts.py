@@ -6,6 +6,7 @@ expected values are read off the syntax tree, which saves the second sandbox and
 
 import ast
 import builtins
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -50,6 +51,10 @@ def plain_calls(tests: list[str], name: str | None) -> list[Call] | None:
     return found or None
 
 
+def _compares(expected: Any, equal: bool, result: Any) -> bool:
+    return bool(result == expected) is equal
+
+
 class _NotPlainError(Exception):
     pass
 
@@ -66,7 +71,7 @@ def _call(statement: ast.stmt, names: dict[str, str], others: bool = False) -> C
             test=ast.Compare(left=ast.Call() as call, ops=[ast.Eq() | ast.NotEq() as sign], comparators=[right])
         ):
             expected, equal = ast.literal_eval(right), isinstance(sign, ast.Eq)
-            holds = lambda result: bool(result == expected) is equal  # noqa: E731
+            holds = functools.partial(_compares, expected, equal)
         case ast.Assert(test=ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call)):
             holds = operator.not_
         case ast.Assert(test=ast.Call() as call):

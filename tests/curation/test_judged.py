@@ -8,6 +8,7 @@ import pytest
 from judge_server import NAME, JudgeServer, texts
 from lab import Lab, decided, sums
 
+from curation.budget import Budget
 from curation.inspect.why import why
 from curation.judge_record import add_record
 from curation.progress import Progress
@@ -160,3 +161,13 @@ def test_code_is_refused_before_a_sample_is_drawn_where_there_is_no_sandbox(
             lab()
         assert "1 problems name the verifier `code`. bubblewrap is not installed" in str(failed.value.__cause__)
     assert lab.stored("rollouts") == []
+
+
+def test_a_budget_pays_for_all_that_the_judge_took(judged: Lab, judge: JudgeServer) -> None:
+    budget = Budget.parse("100Mtok")
+    recipe = load(str(judged.write()))
+    outcome = curate(recipe, str(judged.workspace), budget=budget, progress=Progress(quiet=True))
+    drawn = outcome.drawn["pass_rate"]
+    assert drawn["judge_calls"] == len(judge.prompts) == 8
+    assert drawn["judge_tokens"] > 0
+    assert budget.spent == drawn["tokens"] + drawn["judge_tokens"]
