@@ -156,7 +156,7 @@ class Duplicates(Annotator):
         made = sketch(_texts(problems), by=self.by, ngram=self.ngram, ignore_numbers=self.ignore_numbers)
         return pa.table(to_arrow(made)).add_column(0, "id", problems["id"])
 
-    def _sketched(self, work: Work, table: str) -> Iterator[tuple[pa.Table, Sketches]]:
+    def _sketched(self, work: Work, table: str) -> Iterator[tuple[pa.Table, list[Sketches]]]:
         """A table's problems with their stored sketches."""
         parts = work.store.scan(self._sketches(work), _ID)
         names = ", ".join(f"{table}.{name}" for name in ANSWERED if name != "id")
@@ -166,7 +166,7 @@ class Duplicates(Annotator):
             join {table} using (id)"""
         for batch in batches(work.con.cursor(), query, CHUNK_ROWS):
             rows = pa.Table.from_batches([batch])
-            yield rows.select(ANSWERED), from_arrow(rows)
+            yield rows.select(ANSWERED), [from_arrow(rows)]
 
     # ---- by itself
 
@@ -185,7 +185,7 @@ class Duplicates(Annotator):
         """
         return pairs_by_id(self._read(problems), self.threshold)
 
-    def _read(self, problems: pa.Table | pa.RecordBatchReader) -> Iterator[tuple[pa.Table, Sketches]]:
+    def _read(self, problems: pa.Table | pa.RecordBatchReader) -> Iterator[tuple[pa.Table, list[Sketches]]]:
         batches, total = problems, None
         if isinstance(problems, pa.Table):
             total = problems.num_rows
@@ -193,10 +193,10 @@ class Duplicates(Annotator):
             batches = problems.to_batches(min(_READ_ROWS, max(1, rows)))
         texts = ((batch, _texts(batch)) for batch in batches)
         made_of = partial(sketched, by=self.by, ngram=self.ngram, ignore_numbers=self.ignore_numbers)
-        for batch, made in made_of(texts, total=total):
+        for batch, parts in made_of(texts, total=total):
             have = {name: batch[name] for name in ANSWERED if name in batch.schema.names}
             lack = {name: pa.nulls(len(batch), pa.string()) for name in ANSWERED if name not in have}
-            yield pa.table(have | lack), made
+            yield pa.table(have | lack), parts
 
     def _columns(self, con: duckdb.DuckDBPyConnection, pairs: Pairs) -> pa.Table:
         return columns(con, pairs, compare_answers=not self.ignore_numbers).cast(self.table_schema())

@@ -20,8 +20,8 @@ Flags = npt.NDArray[np.bool_]
 PAIRS = pa.schema([("id", pa.string()), ("other", pa.string()), ("similarity", pa.float64())])
 """Confirmed pairs: of two near texts their smallest ids, `id` < `other`, and their Jaccard similarity."""
 
-Read = Iterable[tuple[pa.Table, Sketches]]
-"""Problems (id, source, answer, verifier, verifier_args), some at a time, with their sketches."""
+Read = Iterable[tuple[pa.Table, list[Sketches]]]
+"""Problems (id, source, answer, verifier, verifier_args), some at a time, with their sketches in parts."""
 
 
 def compare(con: duckdb.DuckDBPyConnection, read: Read, threshold: float, old: Flags | None = None) -> Pairs:
@@ -41,13 +41,13 @@ def compare(con: duckdb.DuckDBPyConnection, read: Read, threshold: float, old: F
 
     def sketches() -> Iterator[Sketches]:
         n = 0
-        for rows, made in read:
+        for rows, parts in read:
             con.register("chunk", rows.append_column("n", pa.array(np.arange(n, n + rows.num_rows))))
             con.execute("insert into rows by name from chunk")
             n += rows.num_rows
-            same.append(made.same)
-            literal.append(made.literal)
-            yield made
+            same.extend(part.same for part in parts)
+            literal.extend(part.literal for part in parts)
+            yield from parts
 
     try:
         pairs = near(sketches(), threshold, old=old)
@@ -92,10 +92,10 @@ def pairs_by_id(read: Read, threshold: float) -> pa.Table:
     same: list[Hashes] = [np.empty((0, 2), np.uint64)]
 
     def sketches() -> Iterator[Sketches]:
-        for rows, made in read:
+        for rows, parts in read:
             ids.extend(rows["id"].chunks)
-            same.append(made.same)
-            yield made
+            same.extend(part.same for part in parts)
+            yield from parts
 
     try:
         pairs = near(sketches(), threshold)
@@ -104,9 +104,9 @@ def pairs_by_id(read: Read, threshold: float) -> pa.Table:
     hashes, names = np.concatenate(same), pa.chunked_array(ids, pa.string())
     # The rows whose text is in a pair, and of each text the smallest id.
     rows = np.flatnonzero(np.isin(hashes[:, 0], hashes[np.concatenate([pairs.one, pairs.other]), 0]))
-    texts = numbered(hashes[rows])
-    smallest = pa.table({"text": texts, "id": names.take(rows)}).group_by("text").aggregate([("id", "min")])
-    smallest = smallest.sort_by("text")["id_min"]
+    texts, own = numbered(hashes[rows]), names.take(rows)
+    by_id = pc.sort_indices(own).to_numpy()
+    smallest = own.take(by_id[np.unique(texts[by_id], return_index=True)[1]])
     one, other = (smallest.take(texts[np.searchsorted(rows, side)]) for side in (pairs.one, pairs.other))
     first = pc.less(one, other)
     found = [pc.if_else(first, one, other), pc.if_else(first, other, one), pa.array(pairs.similarity)]

@@ -5,6 +5,7 @@ sorted by the band's key, and all pairs of a run of equal keys are tried, except
 are made and compared a block at a time, so memory grows with the texts and the pairs found, not with the pairs tried.
 """
 
+import mmap
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,15 +54,22 @@ class Pairs:
 
 
 class _Growing:
-    """An array that grows where it lies: appending needs no second copy of what is there."""
+    """An array that grows where it lies: its pages are moved, not copied, and take memory when they are written."""
 
     def __init__(self, dtype: type[np.generic]) -> None:
-        self.values = np.empty(0, dtype)
+        self._dtype, self._length = np.dtype(dtype), 0
+        self._pages = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def append(self, values: np.ndarray) -> None:
-        old = len(self.values)
-        self.values.resize(old + len(values), refcheck=False)  # realloc: the kernel moves pages, not bytes
-        self.values[old:] = values
+        last = self._length + len(values)
+        if last * self._dtype.itemsize > len(self._pages):
+            self._pages.resize(2 * last * self._dtype.itemsize)
+        np.frombuffer(self._pages, self._dtype, last)[self._length :] = values
+        self._length = last
+
+    @property
+    def values(self) -> np.ndarray:
+        return np.frombuffer(self._pages, self._dtype, self._length)
 
 
 def near(

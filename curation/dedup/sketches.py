@@ -22,9 +22,8 @@ from curation.dedup.shingles import FACTOR, OTHER_FACTOR, sequence_hashes, shing
 from curation.dedup.wording import By, pieces, wording
 
 T = TypeVar("T")
-THREADS = min(8, 1 + (os.cpu_count() or 1))
-"""One more than there are processors: each waits for the interpreter at times."""
-AHEAD = 8 * THREADS
+THREADS = min(8, os.cpu_count() or 1)
+AHEAD = 3 * THREADS
 """Pieces of texts that are worked on before they are asked for."""
 
 
@@ -56,10 +55,10 @@ def sketch(
     permutations: int = PERMUTATIONS,
 ) -> Sketches:
     """Sketches of texts."""
-    ((_, made),) = sketched(
+    ((_, parts),) = sketched(
         [(None, texts)], by=by, ngram=ngram, ignore_numbers=ignore_numbers, permutations=permutations
     )
-    return made
+    return together(parts, permutations)
 
 
 def sketched(
@@ -70,8 +69,8 @@ def sketched(
     ignore_numbers: bool = False,
     permutations: int = PERMUTATIONS,
     total: int | None = None,
-) -> Iterator[tuple[T, Sketches]]:
-    """Sketches of batches of texts, in order, with what came beside them.
+) -> Iterator[tuple[T, list[Sketches]]]:
+    """Sketches of batches of texts in order, each as those of its pieces, with what came beside them.
 
     Made by several threads, ahead of who reads them: numpy does its work beside the interpreter. total: texts in all, where
     that is known.
@@ -87,9 +86,9 @@ def sketched(
             waiting.append((beside, [threads.submit(work, piece) for piece in pieces(texts)]))
             while sum(len(parts) for _, parts in waiting) > AHEAD:
                 beside_, parts = waiting.popleft()
-                yield beside_, together([part.result() for part in parts], permutations)
+                yield beside_, [part.result() for part in parts]
         for beside_, parts in waiting:
-            yield beside_, together([part.result() for part in parts], permutations)
+            yield beside_, [part.result() for part in parts]
 
 
 def _sketched(texts: Sequence[str], by: By, ngram: int, ignore_numbers: bool, permutations: int) -> Sketches:

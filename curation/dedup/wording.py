@@ -28,8 +28,8 @@ By = Literal["words", "characters"]
 Flags = npt.NDArray[np.bool_]
 VERSION = 1
 """Raised whenever a text may get other tokens: what was made of them is then made again."""
-PIECE_CHARACTERS = 1 << 19
-PIECE_TEXTS = 1 << 12
+PIECE_CHARACTERS = 1 << 21
+PIECE_TEXTS = 1 << 13
 """Texts are read up to so many together."""
 NUMBER = "#0"
 """What a number is read as when numbers are ignored."""
