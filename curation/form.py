@@ -13,9 +13,7 @@
     needs_figure     the text points to a picture that is not in it. [asy] code, TikZ and tables are in it. Approximate by
                      nature: many texts point to a figure and can be solved without it.
     has_link         a web address, or a Markdown link or image.
-    language         by script, LaTeX commands left out: "zh" when Han letters (without kana) are a fifth or more, "en"
-                     when most are Latin, so French reads "en"; what is neither, or not in `languages`, is "other".
-                     NULL: no letters.
+    language         an ISO 639-1 code of `languages`, or "other" (language.py). NULL: no prose, or too little to tell by.
     prompt_words     words between blanks; a Han, kana or hangul character counts as one.
     answer_kind      integer, decimal, fraction, expression, choice (one letter, where options are offered), boolean, text
                      (words), none (no answer). "1" to a yes/no question is an integer.
@@ -39,14 +37,17 @@ import pyarrow.compute as pc
 from pydantic import field_validator
 
 from curation.annotate import Annotator
+from curation.language import LANGUAGES, languages_in, prose, scripts
 
-SCRIPTS = ("en", "zh")
+READ_SCRIPTS = ("Latin", "Han")
+"""The scripts whose words the rules know."""
 
 
 class Form(Annotator):
     """What kind of question it is, by rules over its text."""
 
     NAME: ClassVar[str] = "form"
+    VERSION: ClassVar[int] = 2
     COLUMNS: ClassVar[pa.Schema] = pa.schema(
         [
             ("multiple_choice", pa.bool_()),
@@ -66,10 +67,12 @@ class Form(Annotator):
 
     @field_validator("languages")
     @classmethod
-    def _told_by_script(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [language for language in languages if language not in SCRIPTS]:
-            raise ValueError(f"{unknown} cannot be told by script; allowed: {', '.join(SCRIPTS)}")
-        return languages
+    def _known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [code for code in given if code not in LANGUAGES]:
+            raise ValueError(
+                f"{', '.join(unknown)}: not among the languages told apart: {', '.join(sorted(LANGUAGES))}"
+            )
+        return given
 
     def annotate(self, problems: pa.Table) -> pa.Table:
         ids, prompts, answers = (one_array(problems[name]) for name in ("id", "prompt", "answer"))
@@ -86,13 +89,15 @@ class Form(Annotator):
         yes_no = decide(asks_yes_no, pc.and_not(maybe_yes_no, other_form), texts, answers)
         figure = pc.and_not(matches(texts, FIGURE), matches(texts, DRAWN))
 
-        script = scripts(texts)
+        words = prose(texts)
+        script = scripts(words)
+        language = languages_in(words, script)
         blank = pc.invert(matches(texts, r"\S"))
-        unread = pc.or_(blank, pc.fill_null(pc.equal(script, "other"), False))
+        unread = pc.or_(blank, pc.invert(pc.is_in(script, pa.array([*READ_SCRIPTS, None], pa.string()))))
         columns = [
             *(told(fired, unread) for fired in (choice, yes_no, proof, parts, figure)),
             told(matches(texts, LINK), blank),
-            pc.if_else(pc.is_in(script, pa.array([*self.languages, None], pa.string())), script, "other"),
+            pc.if_else(pc.is_in(language, pa.array([*self.languages, None], pa.string())), language, "other"),
             pc.if_else(pc.is_valid(prompts), word_counts(texts), None),
             answer_kinds(answers, choice),
         ]
@@ -445,7 +450,7 @@ def asks_yes_no(text: str, answer: str) -> bool:
     return (not answer.strip() or sentence or digit) and not MORE_ASKED.search(text)
 
 
-# --- figures, links, language, length, answer: RE2 alone ---
+# --- figures, links, length, answer: RE2 alone ---
 
 PICTURE = r"(?:figures?|diagrams?|pictures?|drawing|illustration|sketch)"
 FIGURE = (
@@ -473,23 +478,6 @@ def word_counts(texts: pa.Array) -> pa.Array:
     counted = pc.count_substring_regex(pc.filter(texts, pc.invert(ascii_)), WORD)
     counts = pc.if_else(pc.equal(trimmed, ""), 0, pc.replace_with_mask(blanks, pc.invert(ascii_), counted))
     return pc.cast(counts, pa.int64())
-
-
-def scripts(texts: pa.Array) -> pa.Array:
-    """Per text "zh", "en" or "other", by what its letters are; NULL without letters."""
-    # ASCII needs no counting: English if any letter stands outside of LaTeX commands.
-    ascii_ = pc.string_is_ascii(texts)
-    out = pc.if_else(matches(texts, r"(?:^|[^\\a-zA-Z])[a-zA-Z]"), "en", pa.scalar(None, pa.string()))
-    prose = pc.replace_substring_regex(pc.filter(texts, pc.invert(ascii_)), r"\\[a-zA-Z]+", " ")
-    letters, han, latin, kana = (
-        pc.count_substring_regex(prose, letter)
-        for letter in (r"\pL", r"\p{Han}", r"\p{Latin}", r"[\p{Hiragana}\p{Katakana}]")
-    )
-    # Numbers of letters; kana beside Han is Japanese.
-    zh = pc.and_(pc.greater_equal(pc.multiply(han, 5), letters), pc.less(pc.multiply(kana, 5), han))
-    en = pc.greater(pc.multiply(latin, 2), letters)
-    counted = pc.if_else(pc.equal(letters, 0), None, pc.if_else(zh, "zh", pc.if_else(en, "en", "other")))
-    return pc.replace_with_mask(out, pc.invert(ascii_), counted)
 
 
 NUMBER = r"(?:\d+|\d{1,3}(?:,\d{3})+)"

@@ -12,6 +12,7 @@ samples that count: those of the shortest settling prefix of sample indexes, wha
                     (estimates.bias), so it is for looking at one problem
     pass_rate_unbiased   right on average over problems, for means and totals; of one problem it may be far off
     pass_rate_low, pass_rate_high   90 % interval of the rate that holds in spite of the early stop (estimates.interval)
+    mean_tokens     mean length of the samples that count, in tokens with thinking; NULL when none has a known length
 
 In a rule, `passes`, `fails` and `pass_rate` speak of all n samples (rules.py).
 """
@@ -40,7 +41,7 @@ class PassRate(Sampled):
 
     NAME: ClassVar[str] = "pass_rate"
     COLUMNS: ClassVar[pa.Schema] = pa.schema(
-        [(name, pa.int64()) for name in COUNTS] + [(name, pa.float64()) for name in RATES]
+        [(name, pa.int64()) for name in COUNTS] + [(name, pa.float64()) for name in (*RATES, "mean_tokens")]
     )
 
     BESIDES: ClassVar[tuple[str, ...]] = ("drawn",)
@@ -77,6 +78,23 @@ class PassRate(Sampled):
         # NaN is NULL: nothing was graded.
         columns = {name: pa.array(np.frombuffer(column, np.int64)) for name, column in counted.items()}
         columns |= {name: pa.array(np.frombuffer(column), from_pandas=True) for name, column in rated.items()}
-        zeros = ", ".join(f"0 as {name}" for name in COUNTS) + "".join(f", null as {name}" for name in RATES)
+        columns["mean_tokens"] = self._mean_tokens(work, groups, columns["used"])
+        nulls = "".join(f", null as {name}" for name in (*RATES, "mean_tokens"))
+        zeros = ", ".join(f"0 as {name}" for name in COUNTS) + nulls
         others = f"select id, {zeros} from problems semi join wanted using (id) where verifier is null"
         return self.viewed(groups, columns, arrow(work.con, others))
+
+    def _mean_tokens(self, work: Work, groups: list[Group], used: pa.Array) -> pa.ChunkedArray:
+        """Mean tokens of the samples that count. used: how many these are, problem by problem."""
+        found, first = [], 0
+        for group in groups:
+            rows = group.problems.num_rows
+            numbered = {"id": group.problems["id"], "used": used.slice(first, rows), "problem": pa.array(range(rows))}
+            first += rows
+            work.con.register("numbered", pa.table(numbered))
+            query = f"""select avg(least(tokens, {self.max_tokens})) filter (sample_index < used) as mean_tokens
+                from numbered left join {group.rollouts.chosen(self.n, self.max_tokens, "numbered")} on problem_id = id
+                group by problem order by problem"""
+            found += arrow(work.con, query)["mean_tokens"].chunks
+            work.con.unregister("numbered")
+        return pa.chunked_array(found, pa.float64())

@@ -21,11 +21,19 @@ from typing import Any
 import duckdb
 
 from curation.duck import arrow, batches, parquet, pieces, quoted
+from curation.inspect import balanced
 from curation.inspect.visible import visible
 from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, local_path
 
 SHARD_BATCHES = 25
 SPLITS = ("train", "test")
+HUB_LICENCES = """
+afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0
+cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0
+cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 gfdl gpl-2.0
+gpl-3.0 isc lgpl-2.1 lgpl-3.0 mit mpl-2.0 odbl odc-by pddl unlicense wtfpl
+"""
+"""Licences by the names that the Hub knows; a card with another name is refused there."""
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\.\d{1,9}")
 
 
@@ -228,7 +236,7 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
         "---",
         # JSON is YAML, and quotes whatever a name may hold.
         f"configs: {json.dumps(configs)}",
-        f"license: {json.dumps('other' if len(licences) != 1 else licences[0].lower())}",
+        f"license: {json.dumps(_hub_licence(licences))}",
         'tags: ["reasoning", "cuvee"]',
         "---",
         "",
@@ -236,7 +244,7 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
         "",
         f"Version {manifest['version']}, made by Cuvee {manifest['code_version']} from {counts['read']:,} rows: "
         f"{counts['kept']:,} kept, {counts['dropped']:,} dropped by rules, {counts['rejected']:,} rejected when read. "
-        "`decisions.parquet` has every problem with all measurements and the outcome of every rule.",
+        "`decisions.parquet`, where it is included, has every problem with all measurements and the outcome of every rule.",
         "",
         "## Rules",
         "",
@@ -248,6 +256,7 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
             ],
         ),
         "",
+        *_balance(manifest.get("balance")),
         "## Sources and licences",
         "",
         *_table(
@@ -275,6 +284,24 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
     return "\n".join(lines)
 
 
+def _hub_licence(licences: Sequence[str]) -> str:
+    """What the Hub calls the licence of all rows; `other` where they have several, or one that it does not know."""
+    known = len(licences) == 1 and licences[0].lower() in HUB_LICENCES.split()
+    return licences[0].lower() if known else "other"
+
+
+def _balance(record: Mapping[str, Any] | None) -> list[str]:
+    """Rows before and after by group and difficulty, and what could not be met."""
+    if record is None:
+        return []
+    told = ["## Balance", ""]
+    for of, rows in balanced.tables(record):
+        told += [*_table([_Code(of), "before", "after"], [list(row) for row in rows]), ""]
+    if missed := balanced.lines(record):
+        told += [*(f"- {_cell(line)}" for line in missed), ""]
+    return told
+
+
 def _judge(judge: Mapping[str, Any] | None) -> list[str]:
     """Who judged, and how far it is to be trusted."""
     if judge is None:
@@ -294,7 +321,7 @@ def _judge(judge: Mapping[str, Any] | None) -> list[str]:
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> list[str]:
-    ruled = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    ruled = ["| " + " | ".join(_cell(name) for name in head) + " |", "|" + " --- |" * len(head)]
     return ruled + ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
 
 

@@ -8,8 +8,8 @@ The outcome of a rule is
     pass        true
     fail        false
     unknown     NULL although everything it reads was measured: a measurement failed. Never lets a row through
-    unmeasured  NULL because a rule above dropped the row before it was measured, or, in a sweep, because the samples
-                that were drawn settled another rule and not this one
+    unmeasured  NULL because a rule above dropped the row before it was measured, or, in a sweep (frozen.py), because the
+                samples that were drawn settled another rule and not this one
 
 `passes`, `fails` and `pass_rate` (= passes/n) of a pass-rate annotator speak of *all n samples*. A sample that is not
 drawn, or that ended in error, could be either: the rule is evaluated for every way the rest could go, and is NULL unless
@@ -37,8 +37,6 @@ DECIDED = pa.schema([field for field in preferred.SCHEMA if field.name != "id"])
 OUTCOME_PREFIX = "rule_"
 OWN_COLUMNS = (*DECIDED.names, "measured", "kept", "dropped_by", "split")
 """Columns of the decisions that neither a problem nor an annotator has, with one of each rule's outcome."""
-UNKNOWN = "was_unknown"
-"""Column of frozen decisions: the rules, unchanged since, that were unknown in the run."""
 OUTCOMES = ("pass", "fail", "unknown", "unmeasured")
 
 
@@ -140,17 +138,12 @@ class Decisions:
 
     `frame` is a view: problem columns, measured columns, and `measured`, the keys of the annotators that measured the
     row. `state` is a table: id and state, which is `in` (every rule so far passed), `out` (one failed or is unknown) or
-    `undecided` (none failed, one is unmeasured: only in a sweep).
+    `undecided` (none failed, one is unmeasured).
     """
 
-    def __init__(
-        self, con: duckdb.DuckDBPyConnection, problems: str, sources: Sequence[str], frozen: bool = False
-    ) -> None:
-        """problems: SQL for the problems, or with `frozen` for the decisions of an earlier run.
-
-        sources: names of the sources, the preferred ones first.
-        """
-        self.con, self.problems, self.sources, self.frozen = con, problems, list(sources), frozen
+    def __init__(self, con: duckdb.DuckDBPyConnection, problems: str, sources: Sequence[str]) -> None:
+        """problems: SQL for the problems. sources: names of the sources, the preferred ones first."""
+        self.con, self.problems, self.sources = con, problems, list(sources)
         self.measured: list[Measured] = []
         self.rules: list[Rule] = []
         self._duplicates = False
@@ -160,20 +153,17 @@ class Decisions:
     @property
     def source_order(self) -> str:
         """SQL for the place of a row's source in the recipe."""
-        return f"list_position([{', '.join(literal(source) for source in self.sources)}]::varchar[], source)"
+        return source_order(self.sources)
 
     def wanted(self, everything: bool = False) -> None:
         """Makes the table `wanted`: ids that no rule has dropped so far (or all)."""
         self.con.execute(f"create or replace table wanted as select id from state where {everything} or state <> 'out'")
 
-    def add(self, annotator: Measured, columns: pa.Table | None) -> None:
-        """Adds what an annotator measured: `id` and its own columns, which get their names here. None when frozen."""
-        if columns is not None:
-            renamed = columns.rename_columns(["id", *annotator.columns.names])
-            name = f"m_{len(self.measured)}"
-            self.con.register("columns", renamed)
-            self.con.execute(f"create or replace table {name} as from columns")
-            self.con.unregister("columns")
+    def add(self, annotator: Measured, columns: pa.Table) -> None:
+        """Adds what an annotator measured: `id` and its own columns, which get their names here."""
+        self.con.register("columns", columns.rename_columns(["id", *annotator.columns.names]))
+        self.con.execute(f"create or replace table m_{len(self.measured)} as from columns")
+        self.con.unregister("columns")
         self.measured.append(annotator)
         self._view()
 
@@ -196,6 +186,23 @@ class Decisions:
             from state join {table} using (id)"""
         )
         self.rules.append(rule)
+
+    def choose(self, name: str, description: str, chosen: str) -> None:
+        """Drops rows by a choice among all that every rule keeps, as a rule of this name that comes after all others.
+
+        chosen: a table with the `id` of those that stay.
+        """
+        table = f"o_{len(self.rules)}"
+        self.con.execute(
+            f"""create or replace table {table} as
+            select id, case when state <> 'in' then 'unmeasured' when c.id is not null then 'pass' else 'fail' end as outcome
+            from state left join {chosen} as c using (id)"""
+        )
+        self.con.execute(
+            f"""create or replace table state as
+            select id, case when outcome = 'fail' then 'out' else state end as state from state join {table} using (id)"""
+        )
+        self.rules.append(Rule(name, description, len(self.measured), ()))
 
     def finish(self, holdout: float = 0.0, seed: int = 0) -> None:
         """Makes the view `decisions`: the frame, `rule_<name>` for every rule, kept, dropped_by, split.
@@ -287,7 +294,7 @@ class Decisions:
         return f"""select id, string_agg(value, '' order by {k}) as pattern from (
                 select id, {k}, case when count(value) < count(*) then 'N' when bool_and(value) then 'T'
                                      when not bool_or(value) then 'F' else 'N' end as value
-                from (select id, {k}, {_tried(rule)} as value from (
+                from (select id, {k}, {tried(rule.expression)} as value from (
                     select *, {counts} from (select *, unnest(range({annotator.samples} + 1)) as {k} from {rows})))
                 group by id, {k}) group by id"""
 
@@ -295,24 +302,21 @@ class Decisions:
         return {column.lower() for column in schema_after(self.measured).names}
 
     def _view(self) -> None:
-        if self.frozen:
-            self.con.execute(f"create or replace view base as from {self.problems}")
-        else:
-            columns = [
-                f"m_{number}.{quoted(name)}"
-                for number, annotator in enumerate(self.measured)
-                for name in annotator.columns.names
-            ]
-            keys = [
-                f"case when m_{number}.id is not null then {literal(annotator.key)} end"
-                for number, annotator in enumerate(self.measured)
-            ]
-            measured = f"list_filter([{', '.join(keys)}]::varchar[], lambda key: key is not null)"
-            joins = "".join(f" left join m_{number} on m_{number}.id = p.id" for number in range(len(self.measured)))
-            self.con.execute(
-                f"""create or replace view base as
-                select {", ".join(["p.*", *columns, f"{measured} as measured"])} from {self.problems} as p{joins}"""
-            )
+        columns = [
+            f"m_{number}.{quoted(name)}"
+            for number, annotator in enumerate(self.measured)
+            for name in annotator.columns.names
+        ]
+        keys = [
+            f"case when m_{number}.id is not null then {literal(annotator.key)} end"
+            for number, annotator in enumerate(self.measured)
+        ]
+        measured = f"list_filter([{', '.join(keys)}]::varchar[], lambda key: key is not null)"
+        joins = "".join(f" left join m_{number} on m_{number}.id = p.id" for number in range(len(self.measured)))
+        self.con.execute(
+            f"""create or replace view base as
+            select {", ".join(["p.*", *columns, f"{measured} as measured"])} from {self.problems} as p{joins}"""
+        )
         duplicate = f" left join {preferred.TABLE} using (id)" if self._duplicates else ""
         self.con.execute(f"create or replace view frame as from base{duplicate}")
 
@@ -320,60 +324,68 @@ class Decisions:
         """SQL: whether everything the rule reads was measured, so that a NULL says that a measurement failed."""
         conditions = [f"list_contains(measured, {literal(key)})" for key in rule.reads]
         if rule.uses_duplicate:
-            # Not decided for a row that a rule above dropped, and open where it waits for one that may yet stay.
+            # Not decided for a row that a rule above dropped.
             conditions.append("duplicate is not null")
-        if self.frozen:
-            sampled = [a for a in self.measured if a.key in rule.reads and a.counts()]
-            # Where no way the rest may go gives a value, or nothing can grade it, no sample would change that.
-            conditions += [
-                f"({quoted(f'{a.prefix}used')} >= {a.samples} or coalesce(hopeless, false) or verifier is null)"
-                for a in sampled
-            ]
-        measured = " and ".join(conditions) or "true"
-        if not self.frozen:
-            return measured
-        # What the run could not find out it is not asked again: its server refused the problem, for instance.
-        return f"({measured}) or list_contains({UNKNOWN}, {literal(rule.name)})"
+        return " and ".join(conditions) or "true"
 
     def _value(self, rule: Rule) -> str:
-        """SQL giving id and the rule's value, NULL where it is not the same for every way the missing samples may go.
-
-        `hopeless`: every way is NULL.
-        """
-        relation = self._every_way(sql.columns_of(rule.expression))
-        if relation == "frame":
-            return f"select id, {_tried(rule)} as value, false as hopeless from frame"
-        return f"""select id, case when count(value) < count(*) then null
-                               when bool_and(value) then true when not bool_or(value) then false end as value,
-                       count(value) = 0 as hopeless
-                   from (select id, {_tried(rule)} as value from {relation}) group by id"""
+        """SQL giving id and the rule's value."""
+        return value(rule.expression, "frame", "id", self.measured)
 
     def _every_way(self, names: Set[str]) -> str:
-        """SQL for the frame, where counts are among these names with a row for every way the missing samples may go."""
-        relation = "frame"
-        for annotator in self.measured:
-            counts = annotator.counts()
-            if not counts.keys() & names:
-                continue
-            k, p, f = (quoted(annotator.prefix + name) for name in ("__k", "passes", "fails"))
-            ways = f"range(coalesce({p}, 0)::bigint, {annotator.samples} - coalesce({f}, 0)::bigint + 1)"
-            replaced = ", ".join(f"{value} as {quoted(name)}" for name, value in counts.items())
-            relation = f"(select * replace ({replaced}) from (select *, unnest({ways}) as {k} from {relation}))"
-        return relation
+        return every_way("frame", self.measured, names)
 
     def _decide_duplicates(self) -> None:
-        columns = self._columns()
-        gold = [f"{annotator.prefix}gold_accepted" for annotator in self.measured]
-        preference = [f"{quoted(name)} desc nulls last" for name in gold if name in columns]
-        preference += [self.source_order, "length(answer) desc nulls last", "id"]
-        preferred.decide(self.con, ", ".join(preference), near="near_texts" in columns)
+        order = preference(self.measured, self.sources)
+        preferred.decide(self.con, ", ".join(order), near="near_texts" in self._columns())
         self._duplicates = True
         self._view()
 
 
-def _tried(rule: Rule) -> str:
+def source_order(sources: Iterable[str]) -> str:
+    """SQL for the place of a row's source among these."""
+    return f"list_position([{', '.join(literal(source) for source in sources)}]::varchar[], source)"
+
+
+def preference(measured: Sequence[Measured], sources: Iterable[str]) -> list[str]:
+    """SQL that orders rows: of duplicates the first stays."""
+    accepted = [f"{annotator.prefix}gold_accepted" for annotator in measured]
+    known = {name for annotator in measured for name in annotator.columns.names}
+    order = [f"{quoted(name)} desc nulls last" for name in accepted if name in known]
+    return [*order, source_order(sources), "length(answer) desc nulls last", "id"]
+
+
+def value(expression: str, relation: str, key: str, measured: Iterable[Measured]) -> str:
+    """SQL giving key, value and hopeless over a relation that has the columns of `measured`.
+
+    The value is NULL where it is not the same for every way the missing samples may go. `hopeless`: every way is NULL, so
+    that no sample would change it.
+    """
+    ways = every_way(relation, measured, sql.columns_of(expression))
+    if ways == relation:
+        return f"select {key}, {tried(expression)} as value, false as hopeless from {relation}"
+    return f"""select {key}, case when count(value) < count(*) then null
+                           when bool_and(value) then true when not bool_or(value) then false end as value,
+                   count(value) = 0 as hopeless
+               from (select {key}, {tried(expression)} as value from {ways}) group by {key}"""
+
+
+def every_way(relation: str, measured: Iterable[Measured], names: Set[str]) -> str:
+    """SQL for a relation, where counts are among these names with a row for every way the missing samples may go."""
+    for annotator in measured:
+        counts = annotator.counts()
+        if not counts.keys() & names:
+            continue
+        k, p, f = (quoted(annotator.prefix + name) for name in ("__k", "passes", "fails"))
+        ways = f"range(coalesce({p}, 0)::bigint, {annotator.samples} - coalesce({f}, 0)::bigint + 1)"
+        replaced = ", ".join(f"{count} as {quoted(name)}" for name, count in counts.items())
+        relation = f"(select * replace ({replaced}) from (select *, unnest({ways}) as {k} from {relation}))"
+    return relation
+
+
+def tried(expression: str) -> str:
     """SQL for a rule's value: what cannot be computed for a row (a cast of odd text) is unknown for it, no reason to stop."""
-    return f"try((\n{rule.expression}\n))"
+    return f"try((\n{expression}\n))"
 
 
 def _joint(patterns: Sequence[str]) -> str:

@@ -128,6 +128,10 @@ class Sampled(Annotator, Sampling):
     def standing(self, work: Work, groups: list[Group], retry_errors: bool = False) -> Standing:
         return standing(work.con, groups, self.n, self.max_tokens, self.cut_off == "wrong", retry_errors)
 
+    def failed(self, groups: list[Group], outcomes: Outcomes) -> int:
+        """Samples whose grader failed."""
+        return outcomes.codes.count(ERROR)
+
     def draw(self, work: Work, name: str, groups: list[Group]) -> Outcomes:
         """Draws and grades what is missing, and gives what is known then."""
         known = self.standing(work, groups, work.retry_errors)
@@ -149,7 +153,7 @@ class Sampled(Annotator, Sampling):
                 "them. Give their source a `verifier`"
             )
         self._warn_of_cut_off(work, name, known.outcomes)
-        if errors := known.outcomes.codes.count(ERROR):
+        if errors := self.failed(groups, known.outcomes):
             work.store.warn(
                 f"{name}: {errors:,} {self.UNIT} are neither right nor wrong, as their grader failed; `cuvee why` gives the "
                 "reasons, `cuvee run --retry-errors` grades them again"

@@ -6,11 +6,13 @@ import sys
 import click
 
 from flows.commands.contamination import contamination
-from flows.commands.deciding import sweep
+from flows.commands.deciding import diff, sweep
 from flows.commands.importing import import_
 from flows.commands.looking import inspect, why
+from flows.commands.push import push
 from flows.commands.recipes import recipes
 from flows.commands.running import plan, run
+from flows.commands.tags import tags
 from flows.commands.verifying import verify
 
 
@@ -34,5 +36,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-for command in (run, plan, sweep, inspect, why, import_, verify, contamination, recipes):
+for command in (run, plan, sweep, diff, inspect, why, import_, verify, contamination, tags, push, recipes):
     main.add_command(command)

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from curation.inspect.summary import rows
 from curation.publish import Dataset
+from curation.targets import RULE
 from flows.curate import Outcome
 from flows.telling import say
 
@@ -27,7 +28,7 @@ def closing(console: Console, outcome: Outcome) -> None:
     console.print("\n[bold]Next[/]")
     say(console, f"  cuvee why {name} {example}")
     for rule in dataset.manifest["rules"]:
-        if "passes" in rule["condition"]:
+        if "passes" in rule["condition"] and rule["rule"] != RULE:
             change = shlex.quote(f"{rule['rule']}={_tighter(rule['condition'])}")
             say(console, f"  cuvee sweep {name} --rule {change}")
             break
@@ -44,7 +45,8 @@ def sampled(console: Console, outcome: Outcome) -> None:
         continued = f", {drawn['continued']:,} continued" if drawn["continued"] else ""
         of, done = drawn["missing"], drawn["drawn"] + drawn["continued"]
         instead = f" instead of {of:,} ({1 - done / of:.0%} fewer)" if done < of and not outcome.spent else ""
-        console.print(f"{key}: {drawn['drawn']:,} samples drawn{continued}{instead}, {drawn['tokens']:,} tokens.")
+        unit = "votes asked for" if "votes" in drawn else "samples drawn"
+        console.print(f"{key}: {drawn['drawn']:,} {unit}{continued}{instead}, {drawn['tokens']:,} tokens.")
         if calls := drawn.get("judge_calls"):
             console.print(
                 f"{key}: the judge was asked {calls:,} times, {drawn['judge_prompt_tokens']:,} tokens read and "

@@ -16,9 +16,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import duckdb
 import pyarrow as pa
 
+from curation import balance, problem
 from curation import pool as pools
-from curation import problem
 from curation.annotate import Work, count
+from curation.asked import Asked
+from curation.balance import Balanced
 from curation.budget import Budget, BudgetSpent
 from curation.contamination import Contamination
 from curation.duck import arrow, quoted
@@ -29,11 +31,14 @@ from curation.publish import Dataset, publish
 from curation.rules import Decisions
 from curation.sampled import Sampled
 from curation.store import Store, WorkspaceDamaged
+from curation.targets import RULE
 from curation.verify import JUDGE
-from flows.recipe import AnnotatorStep, Loaded
+from flows.recipe import AnnotatorStep, Loaded, Recipe
 
 P = ParamSpec("P")
 T = TypeVar("T")
+MISSED = 10
+"""Targets of the balance that were missed and are told one by one."""
 
 
 class StepFailed(RuntimeError):
@@ -146,11 +151,11 @@ def _curate(
             retry_errors=retry_errors,
             budget=budget,
         )
-        for difference in loaded.unlike_rl:
+        for difference in [*loaded.unlike_rl, *stopped_early(loaded)]:
             store.warn(difference)
         if budget is not None:
             for step in loaded.steps:
-                if isinstance(step.annotator, Sampled):
+                if isinstance(step.annotator, (Sampled, Asked)):
                     budget.check(step.annotator.model, recipe.models[step.annotator.model].price)
         decisions = Decisions(con, "problems", list(recipe.sources))
         _apply(decisions, loaded, after=0)
@@ -170,8 +175,12 @@ def _curate(
             _apply(decisions, loaded, after=number)
             if until == step.key:
                 return _stopped(decisions, work)
+        balanced = None
+        if recipe.balance is not None:
+            balanced = call(RULE, _balance, store, decisions, loaded)
         decisions.finish(recipe.holdout, recipe.seed)
-        dataset, new = call("publish", _publish, store, con, decisions, loaded, work, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        dataset, new = call("publish", _publish, store, con, decisions, balanced, loaded, work, seconds)
         return Outcome(dataset, new, work.drawn, store.warnings)
 
 
@@ -191,8 +200,25 @@ def _apply(decisions: Decisions, loaded: Loaded, after: int) -> None:
             decisions.apply(rule)
 
 
+def _balance(store: Store, decisions: Decisions, loaded: Loaded) -> Balanced:
+    wanted = loaded.recipe.balance
+    assert wanted is not None
+    balanced = balance.apply(decisions, wanted, loaded.recipe.seed)
+    for missed in balanced.missed[:MISSED]:
+        store.warn(str(missed))
+    if (more := len(balanced.missed) - MISSED) > 0:
+        store.warn(f"balance: {more:,} more targets were missed; `cuvee inspect {loaded.recipe.name}` lists all")
+    return balanced
+
+
 def _publish(
-    store: Store, con: duckdb.DuckDBPyConnection, decisions: Decisions, loaded: Loaded, work: Work, seconds: float
+    store: Store,
+    con: duckdb.DuckDBPyConnection,
+    decisions: Decisions,
+    balanced: Balanced | None,
+    loaded: Loaded,
+    work: Work,
+    seconds: float,
 ) -> tuple[Dataset, bool]:
     recipe, pool = loaded.recipe, work.pool
     kept, problems = con.execute("select count(*) filter (kept), count(*) from decisions").fetchall()[0]
@@ -224,21 +250,23 @@ def _publish(
         "unlike_rl": loaded.unlike_rl,
         "counts": counts,
         "rules": decisions.funnel(),
+        "balance": None if balanced is None else balanced.record(),
         "licenses": licences.to_pylist(),
         "drawn": work.drawn,
         "seconds": round(seconds, 1),
     }
-    sets = {"rl": _rl(decisions)} if recipe.sets.rl is not None else {}
+    sets = {"rl": _rl(decisions, loaded.recipe)} if recipe.sets.rl is not None else {}
     besides = [step.prefix + name for step in loaded.steps for name in step.annotator.BESIDES]
     return publish(store, con, sets, f"{decisions.source_order}, row", manifest, loaded.yaml, besides)
 
 
-def _rl(decisions: Decisions) -> str:
-    """SQL for the set that RL trains on: problems that stay, with what was measured."""
+def _rl(decisions: Decisions, recipe: Recipe) -> str:
+    """SQL for the set that RL trains on: problems that stay, with what was measured, in the order asked for."""
+    order = None if recipe.balance is None else recipe.balance.ordering(recipe.seed)
     columns = [*problem.SCHEMA.names, *(name for annotator in decisions.measured for name in annotator.columns.names)]
     return (
         f"select {', '.join(quoted(name) for name in columns)}, split from decisions where kept "
-        f"order by {decisions.source_order}, row"
+        f"order by {order or f'{decisions.source_order}, row'}"
     )
 
 
@@ -285,6 +313,17 @@ def _judged(loaded: Loaded, store: Store, con: duckdb.DuckDBPyConnection) -> dic
         "problems": problems,
         "measured": None if measured is None else measured["measured"][-1],
     }
+
+
+def stopped_early(loaded: Loaded) -> list[str]:
+    """What the balance compares rows by although some of them were sampled less than others."""
+    reads = loaded.recipe.balance.reads if loaded.recipe.balance is not None else set()
+    return [
+        f"balance reads {', '.join(read)}, of samples that stop as soon as the rules are settled: to compare rows, measure "
+        "those that are kept in full (is: pass_rate, settle: never), and read that"
+        for step in loaded.steps
+        if (read := sorted({name.lower() for name in step.measured.columns.names} & reads)) and _settles(step, loaded)
+    ]
 
 
 def _settles(step: AnnotatorStep, loaded: Loaded) -> list[str]:

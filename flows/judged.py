@@ -16,11 +16,11 @@ from curation.judge import Judge
 from curation.judge_prompt import VERSION as PROMPT_VERSION
 from curation.judge_record import add_record
 from curation.judging import Grader, graders_of
-from curation.model import HUB_NAME, Model, api_key, serve, served_name
+from curation.model import api_key, serve, served_name
 from curation.progress import Progress
 from curation.store import Store
 from flows.answered import Answered, VerifyRefused
-from flows.recipe import load
+from flows.named import named
 
 
 @dataclass(frozen=True)
@@ -40,29 +40,11 @@ class JudgeAsked:
             if name not in allowed:
                 raise VerifyRefused(f"--judging: {name!r} is no setting of a judge; there are {', '.join(allowed)}")
         try:
-            return Judge.model_validate({**(self.settings or {}), "model": self._model()})
+            return Judge.model_validate({**(self.settings or {}), "model": named("--judge", self.model, self.recipe)})
         except ValidationError as error:
             wrong = error.errors()[0]
             where = "".join(f"{part}: " for part in wrong["loc"])
             raise VerifyRefused(f"--judging: {where}{wrong['msg'].removeprefix('Value error, ')}") from error
-
-    def _model(self) -> Model:
-        keys: dict[str, Model] = load(self.recipe).recipe.models if self.recipe is not None else {}
-        if self.model in keys:
-            return keys[self.model]
-        if self.model.startswith(("http://", "https://")):
-            url, _, name = self.model.partition("#")
-            if not name:
-                raise VerifyRefused(f"--judge: say what the server calls the model: {url}#NAME")
-            return Model(model=name, url=(url,))
-        if Path(self.model).expanduser().is_dir() or HUB_NAME.fullmatch(self.model):
-            return Model(model=self.model)
-        of = (
-            f"a model of {self.recipe} ({', '.join(keys) or 'it has none'})" if self.recipe else "a model of a --recipe"
-        )
-        raise VerifyRefused(
-            f"--judge: {self.model!r} is neither {of}, nor http://host:port/v1#name, a folder or a Hub name"
-        )
 
 
 @dataclass

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from curation import pool as pools
 from curation.annotate import Work, count
+from curation.asked import Asked, plain_prompt
 from curation.budget import Price
 from curation.client import Client, SamplingError
-from curation.duck import literal
+from curation.duck import arrow, literal
 from curation.model import Model, ServerError, api_key
 from curation.progress import Progress
 from curation.prompt import Message, Prompt
@@ -75,6 +76,8 @@ class _Planner:
             self.work.patterns = decisions.patterns(step.measured, self.loaded.over_counts)
             if isinstance(step.annotator, Sampled):
                 entries.append(self._sampled(step, step.annotator))
+            elif isinstance(step.annotator, Asked):
+                entries.append(self._asked(step, step.annotator))
             else:
                 entries.append(self._other(step))
             decisions.add(step.measured, step.annotator.stored(self.work))
@@ -92,6 +95,27 @@ class _Planner:
         if self.pilot and missing:
             directly(step.key, annotator.measure, self.work, step.key)
         return {"key": step.key, "annotator": annotator.NAME, "problems": wanted, "missing": missing}
+
+    def _asked(self, step: AnnotatorStep, annotator: Asked) -> dict[str, Any]:
+        """What is asked of a model about every problem; a pilot asks nothing, so what it says is open."""
+        work, model, missing = self.work, self.work.models[annotator.model], annotator.missing(self.work)
+        votes = f"select coalesce(sum({annotator.votes} - len(have)), 0) from {missing}"
+        entry = {
+            "key": step.key,
+            "annotator": annotator.NAME,
+            "problems": count(work.con, "wanted"),
+            "missing": count(work.con, missing),
+            "votes": int(work.con.execute(votes).fetchall()[0][0]),
+            "model": annotator.model,
+            "sampling": {"votes": annotator.votes, "max_tokens": annotator.max_tokens}
+            | {"temperature": annotator.sampling.temperature},
+            "prompts": [],
+        }
+        for first in arrow(work.con, f"select id, prompt, messages from {missing} order by id limit 1").to_pylist():
+            asked = {"prompt": annotator.question(first["prompt"], first["messages"] or []), "messages": []}
+            text, trouble = rendered(work, model, plain_prompt(model), asked, annotator.patience)
+            entry["prompts"] = [{"id": first["id"], "text": text} | ({"trouble": trouble} if trouble else {})]
+        return entry
 
     def _sampled(self, step: AnnotatorStep, annotator: Sampled) -> dict[str, Any]:
         work, model = self.work, self.work.models[annotator.model]

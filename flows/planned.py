@@ -26,13 +26,15 @@ def show(console: Console, data: dict[str, Any]) -> None:
         if entry.get("pilot"):
             _show_pilot(console, entry)
     for entry in data["annotators"]:
-        if "prompts" in entry:
+        if entry.get("prompts"):
             _show_prompts(console, entry)
 
 
 def _note(entry: dict[str, Any]) -> str:
     if "model" not in entry:
         return ""
+    if "votes" in entry:
+        return f"{entry['votes']:,} votes of {plain(entry['model'])}" if entry["votes"] else "nothing to ask"
     grade = f", {entry['to_grade']:,} to grade" if entry["to_grade"] else ""
     if not entry["missing"]:
         return f"nothing to sample{grade}"

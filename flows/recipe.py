@@ -6,7 +6,7 @@ load("demo"), load("my.yaml", overrides={"annotate.pass_rate.n": "8"})
 import difflib
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, get_args
@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from curation import problem, rules
 from curation.annotate import Annotator
+from curation.consensus import Consensus
 from curation.contamination import Contamination
+from curation.difficulty import Difficulty
 from curation.duck import literal
 from curation.duplicates import Duplicates
 from curation.form import Form
@@ -28,8 +30,11 @@ from curation.near_in_meaning import NearInMeaning
 from curation.pass_rate import PassRate
 from curation.prompt import Prompt
 from curation.rules import Measured, Rule, RuleError
+from curation.screen import Screen
 from curation.source import Source, SourceError
 from curation.sql import short
+from curation.tags import Tags
+from curation.targets import RULE, Balance
 from curation.verify import JUDGE, VERIFIERS
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 
@@ -37,13 +42,26 @@ __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "Recipe
 __all__ += ["dump", "load", "locate", "resolve", "shipped_names"]
 
 ANNOTATORS: dict[str, type[Annotator]] = {
-    a.NAME: a for a in (Form, Gold, Duplicates, NearInMeaning, Contamination, Guess, PassRate)
+    a.NAME: a
+    for a in (
+        Form,
+        Gold,
+        Duplicates,
+        NearInMeaning,
+        Contamination,
+        Guess,
+        PassRate,
+        Tags,
+        Screen,
+        Consensus,
+        Difficulty,
+    )
 }
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 IDENTIFIER = r"[a-z][a-z0-9_]*"
 LICENSES = "licenses"
 """Name of the rule that `allow_licenses` is."""
-TAKEN = {"pool", "publish"}
+TAKEN = {"pool", RULE, "publish"}
 """Steps of a run that are no annotator's."""
 
 
@@ -110,6 +128,8 @@ class Recipe(BaseModel):
     """Licences whose problems stay; those of unknown licence do not."""
     holdout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the problems set aside as split `test`, by hash of the cluster."""
+    balance: Balance | None = None
+    """How many of the problems that every rule keeps stay, of every kind and difficulty, and in which order."""
     sets: Sets = Sets(rl=RLSet())
     """The sets to build."""
     train: Train = Train()
@@ -171,9 +191,12 @@ class Loaded:
         return dump(self.resolved)
 
 
-def load(recipe: str, overrides: Mapping[str, str] | None = None) -> Loaded:
-    """The recipe in a file, or a shipped one by name. Raises RecipeError naming every mistake."""
-    path, raw = read(recipe, overrides or {})
+def load(recipe: str, overrides: Mapping[str, str] | None = None, overlays: Iterable[str] = ()) -> Loaded:
+    """The recipe in a file, or a shipped one by name, under overlays, which are given likewise.
+
+    Raises RecipeError naming every mistake.
+    """
+    path, raw = read(recipe, overrides or {}, overlays)
     return resolve(raw, str(path))
 
 
@@ -199,11 +222,14 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         mistakes += wrong
         steps += [step] if step is not None else []
     mistakes += _collisions(steps)
+    mistakes += _rate_mistakes(steps)
     keep = dict(recipe.keep)
     if recipe.allow_licenses is not None:
         if LICENSES in keep:
             mistakes.append(f"keep.{LICENSES}: is the name of the rule that allow_licenses is; give it another")
         keep = {LICENSES: _licence_rule(recipe.allow_licenses)} | keep
+    if recipe.balance is not None and RULE in keep:
+        mistakes.append(f"keep.{RULE}: is the name of what `balance` drops by; give the rule another")
     for number, step in enumerate(steps):
         try:
             steps[number] = _with_condition(step, steps[:number])
@@ -215,6 +241,10 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         placed = rules.place(keep, [step.measured for step in steps])
     except RuleError as error:
         raise RecipeError(file, [f"keep.{error.rule}: {short(keep[error.rule])!r} {error}"]) from error
+    if recipe.balance is not None:
+        columns = rules.schema_after(step.measured for step in steps)
+        if wrong := recipe.balance.mistakes(columns):
+            raise RecipeError(file, [f"balance.{mistake}" for mistake in wrong])
     return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps), judge)
 
 
@@ -358,6 +388,20 @@ def _collisions(steps: list[AnnotatorStep]) -> list[str]:
     deciders = [step.key for step in steps if isinstance(step.annotator, Duplicates)]
     if len(deciders) > 1 or any(step.prefix for step in steps if isinstance(step.annotator, Duplicates)):
         mistakes.append("annotate: `duplicates` can stand only once, under its own name")
+    return mistakes
+
+
+def _rate_mistakes(steps: list[AnnotatorStep]) -> list[str]:
+    """What `difficulty` is made of has to be a pass rate that is measured above it."""
+    mistakes: list[str] = []
+    rates: list[str] = []
+    for step in steps:
+        for key in step.annotator.of if isinstance(step.annotator, Difficulty) else ():
+            if key not in rates:
+                hint = _nearest(key, rates)
+                mistakes.append(f"annotate.{step.key}.of: {key!r} is no pass_rate annotator above it{hint}")
+        if isinstance(step.annotator, PassRate):
+            rates.append(step.key)
     return mistakes
 
 

@@ -1,6 +1,10 @@
 """A recipe's text: YAML in a file, what it `extends`, and overrides, come to plain data. What it means is recipe.py's.
 
 `extends: NAME` inherits key by key; `null` removes a key, lists are replaced. An override is a recipe of one key on top.
+
+An overlay changes any recipe, for another place or size (recipes/overlays/tiny.yaml). It changes only what is there, apart
+from sources; `"*"` replaces all that is there; and under `annotate` its keys are annotators, whatever their entries are called.
+
 YAML is 1.2: `no` and `yes` are words, 1e-6 is a number. Paths are relative to the file they stand in, those of an
 override to the folder one is in.
 """
@@ -10,7 +14,7 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from curation.sql import short
+from curation.taxonomy import is_path
 
 SHIPPED = Path(__file__).parent / "recipes"
+OVERLAYS = SHIPPED / "overlays"
+EVERY = "*"
+"""In an overlay: every key that is there."""
 MOST_VALUES = 100_000
 """Keys and values of a recipe, those that anchors repeat counted each time."""
 DEEPEST = 100
@@ -33,11 +41,14 @@ class RecipeError(ValueError):
         super().__init__("\n".join(f"{file}: {mistake}" for mistake in mistakes))
 
 
-def read(recipe: str, overrides: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
-    """The file of a recipe and what it says, `extends` and overrides (YAML texts by dotted key) applied."""
+def read(recipe: str, overrides: Mapping[str, str], overlays: Iterable[str] = ()) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe and what it says; `extends`, overlays, overrides (YAML texts by dotted key) applied in this order."""
     path = locate(recipe)
     raw = _inherited(path, ())
     raw.setdefault("name", path.stem)
+    for overlay in overlays:
+        file = _file(overlay) or _shipped(overlay, OVERLAYS, "overlay")
+        raw = _overlaid(raw, _inherited(file, ()))
     for key, text in overrides.items():
         raw = _overridden(raw, key, text)
     if mistakes := [f"{key}: {why}" for key, why in _not_plain(raw, "")]:
@@ -49,12 +60,23 @@ def locate(recipe: str) -> Path:
     """The file of a recipe given by path or by the name of a shipped one."""
     if (path := _file(recipe)) is not None:
         return path
-    names = shipped_names()
-    if recipe in names:
-        return SHIPPED / f"{recipe}.yaml"
-    near = difflib.get_close_matches(recipe, names, n=1)
+    return _shipped(recipe, SHIPPED, "recipe")
+
+
+def _shipped(name: str, folder: Path, kind: str) -> Path:
+    names = shipped_names(folder)
+    if name in names:
+        return folder / f"{name}.yaml"
+    near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise RecipeError(short(recipe), [f"is neither a file nor a shipped recipe; {hint}Shipped are: {', '.join(names)}"])
+    raise RecipeError(short(name), [f"is neither a file nor a shipped {kind}; {hint}Shipped are: {', '.join(names)}"])
+
+
+def stands_alone(recipe: str) -> bool:
+    """Whether a recipe extends no other."""
+    path = locate(recipe)
+    raw = _parse(path, str(path))
+    return not (isinstance(raw, dict) and raw.get("extends"))
 
 
 def _file(name: str, folder: Path = Path()) -> Path | None:
@@ -66,8 +88,8 @@ def _file(name: str, folder: Path = Path()) -> Path | None:
         return None
 
 
-def shipped_names() -> list[str]:
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+def shipped_names(folder: Path = SHIPPED) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def dump(value: Mapping[str, Any]) -> str:
@@ -148,6 +170,43 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe under an overlay."""
+    result = dict(base)
+    for section, changes in over.items():
+        here = result.get(section)
+        if isinstance(here, dict) and isinstance(changes, dict):
+            result[section] = _changed(here, _about_what_is_there(section, here, changes))
+        elif section in ("name", "seed", "holdout", "max_rejected", "sources"):
+            result[section] = changes
+    return result
+
+
+def _about_what_is_there(section: str, here: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    if section == "sources":
+        return changes
+    if section == "annotate":
+        kinds = {key: (entry or {}).get("is", key) for key, entry in here.items()}
+        return {key: changes[kind] for key, kind in kinds.items() if kind in changes}
+    return {key: value for key, value in changes.items() if key in here or key == EVERY}
+
+
+def _changed(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`_merged`, with EVERY before the other keys."""
+    every = {key: over[EVERY] for key in base} if EVERY in over else base
+    result = {key: value for key, value in every.items() if value is not None or EVERY not in over}
+    for key, value in over.items():
+        if key == EVERY:
+            continue
+        if isinstance(value, dict) and isinstance(result.get(key), (dict, type(None))):
+            result[key] = _changed(result.get(key) or {}, value)
+        elif value is None:
+            result.pop(key, None)
+        else:
+            result[key] = value
+    return result
+
+
 def _overridden(raw: dict[str, Any], key: str, text: str) -> dict[str, Any]:
     """A recipe with one value set by its dotted key; the text is YAML, so `8` is a number and `null` removes the key."""
     names = key.split(".")
@@ -193,6 +252,9 @@ def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
             # org/name is one of the Hub
             if isinstance(entry.get(key), str) and entry[key].startswith((".", "/", "~")):
                 entry[key] = moved(entry[key])
+    for annotator in _entries(raw, "annotate"):
+        if isinstance(given := annotator.get("taxonomy"), str) and is_path(given):
+            annotator["taxonomy"] = moved(given)
     return raw
 
 

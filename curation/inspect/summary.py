@@ -6,13 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.duck import arrow, literal, parquet, quoted
-from curation.inspect import overlaps
+from curation.inspect import balanced, difficulties, overlaps
+from curation.inspect.bars import bar
 from curation.inspect.visible import plain
 from curation.publish import SPLITS, Dataset
 from curation.rules import DECIDED
 from curation.sql import columns_of
+from curation.targets import RULE, Balance
 
-BAR = 30
 BINS = 10
 
 
@@ -38,6 +39,8 @@ def summary(dataset: Dataset) -> dict[str, Any]:
             if e["annotator"] == "contamination"
         },
         "guesses": {e["key"]: guesses(dataset, e) for e in manifest["annotators"] if e["annotator"] == "guess"},
+        "difficulties": difficulties.agreements(dataset),
+        "balance": manifest.get("balance"),
         "sets": {
             config: {split: splits[split]["rows"] for split in SPLITS} for config, splits in manifest["sets"].items()
         },
@@ -123,13 +126,17 @@ REASONS = {
     "meaning_overlap": "meaning_item",
     "near_in_meaning": "near_in_meaning_id",
     "answer_conflict": "majority_answer",
+    "gold_suspect": "consensus_answer",
 }
 """Beside a measured column, the one that says why it is so."""
 
 
 def _read_by(dataset: Dataset, rule: str) -> list[str]:
     """Measured columns that a rule reads, each with what says why it is so."""
-    names = next(columns_of(entry["condition"]) for entry in dataset.manifest["rules"] if entry["rule"] == rule)
+    if rule == RULE and (record := dataset.manifest.get("balance")):
+        names = Balance.model_validate(record["settings"]).reads
+    else:
+        names = next(columns_of(entry["condition"]) for entry in dataset.manifest["rules"] if entry["rule"] == rule)
     there = {row[0] for row in dataset.store.connect().execute(f"describe from {dataset.decisions()}").fetchall()}
     found = [name for name in DECIDED.names if names & {*DECIDED.names} and name in there]
     for annotator in dataset.manifest["annotators"]:
@@ -183,6 +190,9 @@ def show(console: Console, data: dict[str, Any]) -> None:
             table.add_row(plain(row["kind"]), f"{row['guessed']:,}", f"{row['tested']:,}")
         console.print(table)
         console.print()
+    difficulties.show(console, data["difficulties"])
+    if data.get("balance"):
+        balanced.show(console, data["balance"])
     sets = Table("set", *SPLITS, box=None, header_style="bold", pad_edge=False)
     for config, splits in data["sets"].items():
         sets.add_row(plain(config), *(f"{splits[split]:,}" for split in SPLITS))
@@ -197,11 +207,11 @@ def show_funnel(
         next(column for column in table.columns if column.header == name).justify = "right"
     read = counts["read"]
     left = read
-    table.add_row("read", "", f"{left:,}", _bar(left, read), "")
+    table.add_row("read", "", f"{left:,}", bar(left, read), "")
     if counts["rejected"]:
         reasons = [f"{reason} ({count})" for source in sources.values() for reason, count in source["reasons"].items()]
         left -= counts["rejected"]
-        table.add_row("rejected", f"-{counts['rejected']:,}", f"{left:,}", _bar(left, read), plain(", ".join(reasons)))
+        table.add_row("rejected", f"-{counts['rejected']:,}", f"{left:,}", bar(left, read), plain(", ".join(reasons)))
     for rule in funnel:
         gone = rule["entered"] - rule["pass"]
         left -= gone
@@ -209,7 +219,7 @@ def show_funnel(
         why += f"  [yellow]({rule['unknown']:,} unknown)[/]" if rule["unknown"] else ""
         undecided = rule["unmeasured"]
         why += f"  [yellow]({undecided:,} undecided)[/]" if undecided else ""
-        table.add_row(plain(rule["rule"]), f"-{gone:,}" if gone else "0", f"{left:,}", _bar(left, read), why)
+        table.add_row(plain(rule["rule"]), f"-{gone:,}" if gone else "0", f"{left:,}", bar(left, read), why)
     console.print(table)
     console.print()
 
@@ -254,7 +264,7 @@ def show_histogram(console: Console, key: str, bins: list[dict[str, Any]]) -> No
     )
     largest = max((b["problems"] for b in bins), default=0)
     for b in bins:
-        table.add_row(b["passes"], f"{b['problems']:,}", _bar(b["problems"], largest), f"{b['kept']:,}")
+        table.add_row(b["passes"], f"{b['problems']:,}", bar(b["problems"], largest), f"{b['kept']:,}")
     table.columns[1].justify = table.columns[3].justify = "right"
     console.print(table)
     console.print()
@@ -271,8 +281,3 @@ def show_rows(console: Console, found: list[dict[str, Any]]) -> None:
 def _line(value: Any, width: int = 60) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _bar(count: int, largest: int) -> str:
-    eighths = round(8 * BAR * count / largest) if largest else 0
-    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")

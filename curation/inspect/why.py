@@ -128,12 +128,16 @@ def show(console: Console, data: dict[str, Any]) -> None:
         console.print()
         beside.show(console, asked["prompt"], entry)
 
+    shown_as: dict[tuple[tuple[int, str], ...], str] = {}
     for key, rollouts in data["rollouts"].items():
         if rollouts is None:
             console.print(
                 f"\n[bold]{plain(key)}[/]: the rollouts are not beside this dataset; look in the workspace it came from"
             )
         if not rollouts:
+            continue
+        if (of := shown_as.setdefault(tuple((r["sample_index"], r["text"]) for r in rollouts), key)) != key:
+            console.print(f"\n[bold]{plain(key)}[/]: the same {len(rollouts)} rollouts as those of {plain(of)}")
             continue
         counts = Counter((r["extracted"], r["outcome"]) for r in rollouts)
         extra = sum(r["extra"] for r in rollouts)

@@ -35,6 +35,10 @@ VERIFIERS = {
 """The one place where verifiers are named."""
 JUDGE = "judge"
 """The `verifier` of problems that a model judges (curation/judge.py): no module, and never graded in this process."""
+NO_REFERENCE = "the problem has no answer"
+"""Reason of an error: there is nothing to compare with. What the completion answers is extracted all the same."""
+STAND_IN = "A"
+"""An answer that every verifier can read: what is extracted of a completion does not depend on the reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +120,9 @@ def grade(name: str, answer: str | None, completion: str, args: str | None = Non
     the exception as its reason; only an unknown verifier raises.
     """
     module = verifier(name)
-    if module.NEEDS_ANSWER and not (answer and answer.strip()):
-        return Verdict("error", None, "the problem has no answer")
     try:
+        if module.NEEDS_ANSWER and not (answer and answer.strip()):
+            return Verdict("error", module.grade(STAND_IN, completion, decode_args(args)).extracted, NO_REFERENCE)
         return module.grade(answer or "", completion, decode_args(args))
     except Exception as problem:  # noqa: BLE001 - graders run third-party parsers on model text: whatever they raise is "unknown"
         return Verdict("error", None, f"{type(problem).__name__}: {problem}"[:500])

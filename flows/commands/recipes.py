@@ -3,7 +3,7 @@
 import click
 
 from curation.inspect.visible import visible
-from flows.telling import mistakes
+from flows.telling import mistakes, pairs
 
 
 @click.group(invoke_without_command=True)
@@ -12,17 +12,31 @@ def recipes(context: click.Context) -> None:
     """The shipped recipes; `cuvee recipes show NAME` prints one, to copy and change."""
     if context.invoked_subcommand is None:
         from flows.recipe import SHIPPED, shipped_names
+        from flows.recipe_file import OVERLAYS
 
-        for name in shipped_names():
-            first = (SHIPPED / f"{name}.yaml").read_text().splitlines()[0]
-            click.echo(f"{name:<20} {first.lstrip('# ')}")
+        for folder, option in ((SHIPPED, ""), (OVERLAYS, "--overlay ")):
+            for name in shipped_names(folder):
+                first = (folder / f"{name}.yaml").read_text().splitlines()[0]
+                click.echo(f"{option + name:<20} {first.lstrip('# ')}")
 
 
 @recipes.command("show")
 @click.argument("name")
-def recipes_show(name: str) -> None:
-    """Print a shipped recipe."""
-    with mistakes():
-        from flows.recipe import locate
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value: --set annotate.pass_rate.n=16"
+)
+@click.option("--overlay", "overlays", multiple=True, metavar="NAME", help="Change it by a file, or a shipped one.")
+@click.option("--file", "as_written", is_flag=True, help="The file as it is, with `extends` and its comments.")
+def recipes_show(name: str, overrides: tuple[str, ...], overlays: tuple[str, ...], as_written: bool) -> None:
+    """Print a recipe: a shipped one by name, or a file.
 
-        click.echo(visible(locate(name).read_text()), nl=False)
+    What it extends is written out; one that stands alone is printed with its comments.
+    """
+    with mistakes():
+        from flows.recipe import load, locate
+        from flows.recipe_file import stands_alone
+
+        text = locate(name).read_text()
+        if not as_written and (overrides or overlays or not stands_alone(name)):
+            text = load(name, pairs("--set", overrides), overlays).yaml
+        click.echo(visible(text), nl=False)

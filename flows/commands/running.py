@@ -16,6 +16,9 @@ from flows.telling import AGAIN, SPENT, end, json_option, json_text, mistakes, p
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value: --set annotate.pass_rate.n=16"
 )
 @click.option(
+    "--overlay", "overlays", multiple=True, metavar="NAME", help="Change it by a file, or a shipped one: --overlay tiny"
+)
+@click.option(
     "--measure-all", is_flag=True, help="Measure problems that a rule has dropped already; changes no decision."
 )
 @click.option(
@@ -24,7 +27,11 @@ from flows.telling import AGAIN, SPENT, end, json_option, json_text, mistakes, p
     help="Stop there (hours count from now): nothing is published, what was measured is kept, exit code 3. "
     "Dollars need a model's `price`.",
 )
-@click.option("--retry-errors", is_flag=True, help="Grade again the samples that a grader failed at.")
+@click.option(
+    "--retry-errors",
+    is_flag=True,
+    help="Grade again the samples that a grader failed at, and ask again for votes that could not be read.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def run(
@@ -32,6 +39,7 @@ def run(
     workspace: str,
     until: str | None,
     overrides: tuple[str, ...],
+    overlays: tuple[str, ...],
     measure_all: bool,
     budget: str | None,
     retry_errors: bool,
@@ -47,6 +55,7 @@ def run(
     cuvee run demo
     cuvee run my.yaml --set annotate.pass_rate.n=16 --workspace s3://bucket/pools
     cuvee run my.yaml --until gold          look at the cheap measurements first
+    cuvee run dapo --overlay tiny           a recipe of a paper on 40 problems and a small model, to see it work
     cuvee run my.yaml --budget 2h           stop after two hours; the same command goes on
     """
     with mistakes():
@@ -58,7 +67,7 @@ def run(
         from flows.recipe import load
         from flows.server import prefect_api
 
-        loaded = load(recipe, pairs("--set", overrides))
+        loaded = load(recipe, pairs("--set", overrides), overlays)
         keys = ["pool", *(step.key for step in loaded.steps)]
         if until is not None and until not in keys:
             raise click.UsageError(f"--until: {until!r} is no annotator of {recipe}; it has {', '.join(keys)}")
@@ -112,10 +121,19 @@ def run(
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value: --set annotate.pass_rate.n=16"
 )
+@click.option(
+    "--overlay", "overlays", multiple=True, metavar="NAME", help="Change it by a file, or a shipped one: --overlay tiny"
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def plan(
-    recipe: str, workspace: str, pilot: int | None, overrides: tuple[str, ...], quiet: bool, as_json: bool
+    recipe: str,
+    workspace: str,
+    pilot: int | None,
+    overrides: tuple[str, ...],
+    overlays: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """What `cuvee run RECIPE` would do: what is in the workspace, what is missing, the prompts, and the bill.
 
@@ -133,7 +151,7 @@ def plan(
         from flows.planned import show
         from flows.recipe import load
 
-        loaded = load(recipe, pairs("--set", overrides))
+        loaded = load(recipe, pairs("--set", overrides), overlays)
         if pilot is not None:
             _models_known(loaded)
         data = look(loaded, workspace, pilot=pilot, progress=Progress(quiet=quiet))

@@ -43,6 +43,7 @@ def test_rows_and_names_are_shown_as_they_are() -> None:
     found = dict.fromkeys(("items", "found", "verbatim", "ngram", "reworded"), 1)
     data |= {"contamination": {BAD: [{"benchmark": BAD} | found]}}
     data |= {"guesses": {BAD: [{"kind": BAD, "guessed": 0, "tested": 1}]}}
+    data |= {"difficulties": [{"said": BAD, "measured": BAD, "problems": 10, "spearman": None}]}
     shown = printed(summary.show, data | {"sources": {"s": {"reasons": {BAD: 1}}}})
     assert "w[/]x" in shown
     assert visible(shown) == shown

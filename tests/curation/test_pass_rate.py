@@ -25,6 +25,17 @@ def test_counts_and_rates_of_samples(lab: Lab) -> None:
     assert [prompt for prompt, row in rows.items() if row["kept"]] == ["What is 3 + 4?"]
 
 
+def test_the_mean_length_is_that_of_the_samples_that_count(lab: Lab) -> None:
+    """Samples of a sum with one digit have 16, 19, 22 and 25 characters, which are the fake model's tokens."""
+    lab.source("sums", sums((2, 2), (1, 1)))
+    lab.source("more", sums((1, 2)), verifier=None)
+    lengths = {prompt: row["mean_tokens"] for prompt, row in decided(lab()).items()}
+    assert lengths == {"What is 2 + 2?": 20.5, "What is 1 + 1?": 20.5, "What is 1 + 2?": None}
+    rows = decided(lab(settle="early"))  # P P F settles 1 + 1
+    assert rows["What is 1 + 1?"]["mean_tokens"] == 19.0
+    assert decided(lab(max_tokens=18))["What is 2 + 2?"]["mean_tokens"] == (16 + 3 * 18) / 4
+
+
 def test_a_sample_that_is_cut_off_is_a_failure_and_many_are_warned_of(lab: Lab) -> None:
     lab.source("sums", sums((2, 2)))
     outcome = lab(max_tokens=18)  # the first sample has 16 characters, the next 19, 22 and 25

@@ -239,6 +239,8 @@ def test_a_single_licence_is_that_of_the_card(tmp_path: Path) -> None:
     assert 'license: "mit"' in card(manifest, "")
     unknown = manifest["licenses"][0] | {"license": None}
     assert 'license: "other"' in card(manifest | {"licenses": [*manifest["licenses"], unknown]}, "")
+    unlisted = manifest["licenses"][0] | {"license": "CC0 1.0 Universal"}  # the Hub refuses names that it does not know
+    assert 'license: "other"' in card(manifest | {"licenses": [unlisted]}, "")
 
 
 # Any small recipe

@@ -17,7 +17,8 @@ def test_an_unknown_verifier_is_named_with_the_nearest_known() -> None:
 @pytest.mark.parametrize("answer", [None, "", " \n"])
 @pytest.mark.parametrize("name", ["math", "exact", "choice"])
 def test_a_problem_without_an_answer_is_unknown(name: str, answer: str | None) -> None:
-    assert verify.grade(name, answer, "5") == Verdict("error", None, "the problem has no answer")
+    """What the completion answers is told all the same."""
+    assert verify.grade(name, answer, "5") == Verdict("error", "5", "the problem has no answer")
 
 
 @pytest.mark.parametrize(("name", "answer"), [("math", "5"), ("exact", "5"), ("choice", "C")])
