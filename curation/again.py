@@ -29,7 +29,7 @@ AT = "__at"
 
 
 def column(con: duckdb.DuckDBPyConnection, value: str) -> pa.ChunkedArray:
-    """SQL for a value, of every row in the order of the file."""
+    """SQL for a value, of every row in the order of the file, which DuckDB keeps (preserve_insertion_order)."""
     return arrow(con, f"select ({value}) as value from rows")["value"]
 
 

@@ -90,6 +90,8 @@ def changed(frozen: Frozen, changes: Mapping[str, str | None]) -> dict[str, str]
     """The dataset's rules with some replaced, added or removed."""
     keep = dict(frozen.keep)
     for name, expression in changes.items():
+        if name == RULE:
+            raise rules.RuleError(name, "is what chooses among rows that every rule keeps; change it in the recipe")
         if expression is not None:
             keep[name] = expression
         elif keep.pop(name, None) is None:
@@ -131,7 +133,7 @@ class Lacking:
                 drawn = f"coalesce({quoted(annotator.prefix + 'drawn')}, 0)"
                 lacking = self.frozen.column(f"greatest({n} - {drawn}, 0)::bigint").to_numpy()
             else:
-                # A guess test that was made has its outcome, whatever it took.
+                # What samples without counting (a guess test) is done with a row that it has looked at.
                 lacking = np.where(self.frozen.was_measured(annotator.key), 0, n)
             self.by_key[annotator.key] = lacking
         return self.by_key[annotator.key]

@@ -165,6 +165,7 @@ def test_whether_a_row_is_a_duplicate_stays_open_with_the_one_before_it(tmp_path
     ("changes", "message"),
     [
         ({"learnable": "pases > 1"}, r"names no known column: pases; did you mean passes"),
+        ({"balance": "true"}, r"is what chooses among rows that every rule keeps"),
         ({"nope": None}, r"is no rule of d@.*; its rules are licensed, unique, learnable"),
     ],
 )
