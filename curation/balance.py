@@ -18,10 +18,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curation.quotas import Missed, Quotas
+from curation.balancing.quotas import Missed, Quotas
+from curation.balancing.targets import RULE, Balance, real, shuffled
 from curation.rules import Decisions
 from curation.sql import short
-from curation.targets import RULE, Balance, real, shuffled
 
 CHOSEN = "chosen"
 """The table of ids that stay."""

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from curation import rules
 from curation.again import AT, CODES, IN, OUT, UNDECIDED, Again, Codes, codes, column
 from curation.balance import CHOSEN, choose
+from curation.balancing.targets import RULE, Balance
 from curation.duck import arrow, literal, quoted
 from curation.publish import Dataset
 from curation.rules import OUTCOMES, Measured, Rule
-from curation.targets import RULE, Balance
 
 REMEMBERED = 16
 """Rules whose outcomes are kept, those used last."""

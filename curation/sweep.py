@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from curation import rules
 from curation.again import AT, IN, OUT, UNDECIDED, Codes
+from curation.balancing.targets import RULE
 from curation.duck import arrow, quoted
 from curation.frozen import Decided, Frozen
 from curation.publish import Dataset
 from curation.rules import Measured
-from curation.targets import RULE
 
 MOST_GROUPS = 200
 """Values of a column that rows are counted by, at most."""

@@ -5,9 +5,9 @@ import shlex
 
 from rich.console import Console
 
+from curation.balancing.targets import RULE
 from curation.inspect.summary import rows
 from curation.publish import Dataset
-from curation.targets import RULE
 from flows.curate import Outcome
 from flows.telling import say
 

@@ -21,6 +21,7 @@ from curation import pool as pools
 from curation.annotate import Work, count
 from curation.asked import Asked
 from curation.balance import Balanced
+from curation.balancing.targets import RULE
 from curation.budget import Budget, BudgetSpent
 from curation.contamination import Contamination
 from curation.duck import arrow, quoted
@@ -31,7 +32,6 @@ from curation.publish import Dataset, publish
 from curation.rules import Decisions
 from curation.sampled import Sampled
 from curation.store import Store, WorkspaceDamaged
-from curation.targets import RULE
 from curation.verify import JUDGE
 from flows.recipe import AnnotatorStep, Loaded, Recipe
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from curation import problem, rules
 from curation.annotate import Annotator
+from curation.balancing.targets import RULE, Balance
 from curation.consensus import Consensus
 from curation.contamination import Contamination
 from curation.difficulty import Difficulty
@@ -34,7 +35,6 @@ from curation.screen import Screen
 from curation.source import Source, SourceError
 from curation.sql import short
 from curation.tags import Tags
-from curation.targets import RULE, Balance
 from curation.verify import JUDGE, VERIFIERS
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -19,8 +20,9 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_readme_exists_with_its_options(command: str) -> None:
-    name = command.split(maxsplit=1)[0]
-    told = CliRunner().invoke(main, [name, "--help"])
+    names = command.split()
+    called = names[:2] if isinstance(main.commands.get(names[0]), click.Group) and len(names) > 1 else names[:1]
+    told = CliRunner().invoke(main, [*called, "--help"])
     assert told.exit_code == 0, command
     for option in re.findall(r"(?<!\S)--[a-z-]+", command):
         assert option in told.output, command

@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from curation.balancing.quotas import Missed
 from curation.inspect.bars import bar
 from curation.inspect.visible import plain
-from curation.quotas import Missed
 
 BAR = 20
 SHOWN = 40

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from curation.balancing.targets import RULE, Balance
 from curation.duck import arrow, literal, parquet, quoted
 from curation.inspect import balanced, difficulties, overlaps
 from curation.inspect.bars import bar
@@ -12,7 +13,6 @@ from curation.inspect.visible import plain
 from curation.publish import SPLITS, Dataset
 from curation.rules import DECIDED
 from curation.sql import columns_of
-from curation.targets import RULE, Balance
 
 BINS = 10
 

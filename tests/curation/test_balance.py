@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation.balance import Balanced, BalanceError, choose
+from curation.balancing.targets import Balance
 from curation.duck import arrow, connect
-from curation.targets import Balance
 
 Row = dict[str, Any]
 SCHEMA = pa.schema(

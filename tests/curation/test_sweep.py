@@ -9,13 +9,13 @@ import pytest
 from lab import Lab, sums
 
 from curation.balance import apply
+from curation.balancing.targets import Balance
 from curation.grid import GridError, Number, grid, numbers, unfilled
 from curation.problem import SCHEMA
 from curation.publish import Dataset, publish
 from curation.rules import Decisions, Measured, RuleError, place
 from curation.store import Store
 from curation.sweep import Cost, Sweep, SweepError, sweep
-from curation.targets import Balance
 
 DUPLICATES = Measured(
     "duplicates", pa.schema([("cluster", pa.string()), ("same_text", pa.string())]), decides_duplicates=True

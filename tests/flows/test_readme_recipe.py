@@ -1,4 +1,4 @@
-"""The README's recipe, taxonomy and rules of one's own run as they stand there; only models and the Hub's benchmarks are replaced."""
+"""The README's recipe, taxonomy and rules run as they stand there; only models and the Hub's benchmarks are replaced."""
 
 import json
 import re

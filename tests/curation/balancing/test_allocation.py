@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.allocation import Counts, drawn, mixed, spread
+from curation.balancing.allocation import Counts, drawn, mixed, spread
 
 
 def whole(*numbers: int) -> Counts:

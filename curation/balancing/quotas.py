@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.allocation import Counts, Reals, drawn, mixed, spread
-from curation.targets import Balance, limit_of, rows
+from curation.balancing.allocation import Counts, Reals, drawn, mixed, spread
+from curation.balancing.targets import Balance, limit_of, rows
 
 NAMED = 10
 """Groups that a message names."""

@@ -1,0 +1,1 @@
+"""What `balance` asks for, in rows: targets, quotas, allocation."""
