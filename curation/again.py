@@ -70,7 +70,8 @@ class Again:
             code = _code(may_be_unknown=True)
         else:
             # What tells of the samples drawn (`truncated`) speaks for a run under this rule when all are: it draws them all.
-            drawn = {name.lower() for a in sampled for name in {*a.columns.names} - a.counts().keys()}
+            described = [a for a in self.measured if a.of] + sampled
+            drawn = {name.lower() for a in described for name in {*a.columns.names} - a.counts().keys()}
             code = _code(of_all=bool(names & drawn))
         counts = {name for annotator in self.measured for name in annotator.counts()}
         if not names & counts:

@@ -120,8 +120,8 @@ class Frozen:
         moved = {rule.expression for rule in now} ^ {*self.keep.values()}
         placed = rules.place({expression: expression for expression in moved}, self.measured)
         keys = {key for rule in placed for key in rule.reads}
-        early = {entry["key"] for entry in self.dataset.manifest["annotators"] if entry.get("settles")}
-        return {name.lower() for a in self.measured if a.key in keys & early for name in a.columns.names}
+        early = keys & {entry["key"] for entry in self.dataset.manifest["annotators"] if entry.get("settles")}
+        return {name.lower() for a in self.measured if {a.key, *a.of} & early for name in a.columns.names}
 
     def codes(self, value: str) -> Codes:
         """SQL for a small number, of every row in the order of the file."""
@@ -171,6 +171,7 @@ def measured(dataset: Dataset, schema: pa.Schema) -> list[Measured]:
             prefix=entry["prefix"],
             samples=entry.get("n"),
             decides_duplicates=entry["annotator"] == "duplicates",
+            of=tuple(entry["settings"]["of"]) if entry["annotator"] == "difficulty" else (),
         )
         for entry in dataset.manifest["annotators"]
     ]

@@ -61,6 +61,8 @@ class Measured:
     samples: int | None = None
     """n of a pass-rate annotator, whose counts speak of all n samples."""
     decides_duplicates: bool = False
+    of: tuple[str, ...] = ()
+    """Keys of the annotators whose samples its columns describe: a rule over them reads these, too, and all n samples."""
 
     def counts(self) -> dict[str, str]:
         """SQL for its count columns when `k` of all n samples pass, by column name."""
@@ -119,8 +121,8 @@ def _placed(name: str, expression: str, annotators: Sequence[Measured]) -> Rule:
             own |= {*DECIDED.names}
         if own & names:
             after = number
-            reads.append(annotator.key)
-    return Rule(name, expression, after, tuple(reads), bool(names & {*DECIDED.names}))
+            reads += [annotator.key, *annotator.of]
+    return Rule(name, expression, after, tuple(dict.fromkeys(reads)), bool(names & {*DECIDED.names}))
 
 
 def schema_after(annotators: Iterable[Measured]) -> pa.Schema:

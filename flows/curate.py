@@ -318,11 +318,13 @@ def _judged(loaded: Loaded, store: Store, con: duckdb.DuckDBPyConnection) -> dic
 def stopped_early(loaded: Loaded) -> list[str]:
     """What the balance compares rows by although some of them were sampled less than others."""
     reads = loaded.recipe.balance.reads if loaded.recipe.balance is not None else set()
+    early = {step.key for step in loaded.steps if _settles(step, loaded)}
     return [
         f"balance reads {', '.join(read)}, of samples that stop as soon as the rules are settled: to compare rows, measure "
         "those that are kept in full (is: pass_rate, settle: never), and read that"
         for step in loaded.steps
-        if (read := sorted({name.lower() for name in step.measured.columns.names} & reads)) and _settles(step, loaded)
+        if (read := sorted({name.lower() for name in step.measured.columns.names} & reads))
+        and {step.key, *step.measured.of} & early
     ]
 
 

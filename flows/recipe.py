@@ -164,6 +164,7 @@ class AnnotatorStep:
             prefix=self.prefix,
             samples=getattr(self.annotator, "n", None),
             decides_duplicates=isinstance(self.annotator, Duplicates),
+            of=self.annotator.of if isinstance(self.annotator, Difficulty) else (),
         )
 
 

@@ -5,6 +5,7 @@ from lab import Lab, decided, sums
 
 from curation.duck import connect
 from curation.inspect.difficulties import agreements, spearman
+from curation.sweep import sweep
 from flows.plan import plan
 from flows.recipe import RecipeError, load
 
@@ -83,3 +84,26 @@ def test_without_tags_an_inspection_tells_no_agreement(rated: Lab) -> None:
     dataset = rated().dataset
     assert dataset is not None
     assert agreements(dataset) == []
+
+
+def test_a_rule_over_it_draws_all_samples_that_it_rests_on(rated: Lab) -> None:
+    """Or else how hard a problem is would depend on where other rules had stopped."""
+    for rate in ("pass_rate", "short"):
+        rated.recipe["annotate"][rate]["settle"] = "early"
+    rated.recipe["keep"]["learnable"] = "passes >= 1"
+    assert {row["used"] for row in decided(rated()).values()} == {4}
+    del rated.recipe["keep"]["hard"]
+    assert {row["used"] for row in decided(rated()).values()} == {1, 4}
+
+
+def test_a_sweep_does_not_decide_by_a_difficulty_that_rests_on_fewer(rated: Lab) -> None:
+    rated.recipe["annotate"] = {
+        "pass_rate": {"model": "policy", "n": 4, "max_tokens": 64},
+        "difficulty": {"of": ["pass_rate"]},
+    }
+    rated.recipe["keep"] = {"learnable": "passes >= 1"}
+    dataset = rated().dataset
+    assert dataset is not None
+    again = sweep(dataset, {"hard": "measured_difficulty > 5"})
+    # The one without a pass was drawn whole, and falls to `learnable`; the others stopped at their first.
+    assert (again.kept, again.dropped, again.undecided) == (0, 1, 2)
