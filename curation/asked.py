@@ -119,7 +119,7 @@ class Asked(Annotator):
     def read(self, reply: str) -> dict[str, Any]:
         """What a reply says, as the columns VOTE. Raises Unreadable."""
         try:
-            said = json.loads(final_text(reply) or "")
+            said = json.loads(final_text(reply) or "", object_pairs_hook=_once)
         except (ValueError, RecursionError):
             raise Unreadable("the reply is no JSON") from None
         if not isinstance(said, dict) or said.keys() != self.properties.keys():
@@ -191,6 +191,12 @@ class Asked(Annotator):
 
     def measure(self, work: Work, name: str) -> pa.Table:
         """`id` and COLUMNS for every wanted problem; votes that the workspace lacks are asked for."""
+        model = work.models[self.model]
+        if identity(model).get("unpinned"):
+            work.store.warn(
+                f"model {self.model!r}: what {', '.join(model.urls)} serves is not pinned; its votes are kept apart from "
+                f"pinned ones. Give models.{self.model}.revision to say which weights it serves"
+            )
         known = f"select coalesce(sum({self.votes} - len(have)), 0) from {self.missing(work)}"
         if total := int(work.con.execute(known).fetchall()[0][0]):
             self._ask(work, name, total)
@@ -213,11 +219,6 @@ class Asked(Annotator):
         model = work.models[self.model]
         if work.budget is not None:
             work.budget.check(self.model, model.price)
-        if identity(model).get("unpinned"):
-            work.store.warn(
-                f"model {self.model!r}: what {', '.join(model.urls)} serves is not pinned; its votes are kept apart from "
-                f"pinned ones. Give models.{self.model}.revision to say which weights it serves"
-            )
         servers = work.servers(model)
         if work.budget is not None:
             work.budget.hire(model.price, model.serve.tensor_parallel_size * len(servers))
@@ -264,6 +265,14 @@ class Asked(Annotator):
                 f"{name}: {votes:,} votes say nothing that can be read; the first is {first}: {reason}. "
                 "`cuvee run --retry-errors` asks for them again"
             )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose keys may stand in it once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def cut(text: str, most: int) -> str:

@@ -10,6 +10,7 @@ id): the order of the rows changes nothing, and a pool with a row less changes w
 one: those with the smallest rank + log2(e), with e exponential, are such a draw (Efraimidis and Spirakis 2006).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +28,7 @@ CHOSEN = "chosen"
 """The table of ids that stay."""
 UNKNOWN = "unknown"
 """The group of rows whose group is NULL."""
-NO_BIN = "none"
+NO_BIN = "no bin"
 """The bin of rows whose difficulty is NULL or in no bin."""
 MOST_GROUPS = 10_000
 
@@ -71,7 +72,7 @@ def choose(con: duckdb.DuckDBPyConnection, kept: str, balance: Balance, seed: in
     """
     con.execute(
         f"""create or replace temp table candidates as
-        select id, {_group(balance)} as grp, {_real_or_null(balance.prefer)} as prefer,
+        select id, {group_of(balance)} as grp, {_real_or_null(balance.prefer)} as prefer,
             {_real_or_null(balance.mix.of if balance.mix is not None else balance.order_by)} as value from {kept}"""
     )
     groups = f"select grp, count(*) from candidates group by 1 order by 2 desc, 1 limit {MOST_GROUPS + 1}"
@@ -96,7 +97,8 @@ def choose(con: duckdb.DuckDBPyConnection, kept: str, balance: Balance, seed: in
     return Balanced(settings, before, after, difficulty, missed)
 
 
-def _group(balance: Balance) -> str:
+def group_of(balance: Balance) -> str:
+    """SQL for the group of a row."""
     return "'all'" if balance.by is None else f"coalesce(try((\n{balance.by}\n)::varchar), '{UNKNOWN}')"
 
 
@@ -116,7 +118,12 @@ def _bins(con: duckdb.DuckDBPyConnection, balance: Balance) -> tuple[list[str], 
     if high - low < 20:
         return [str(b) for b in range(round(low), round(high) + 1)], f"round_even(value, 0)::int - {round(low)}"
     step = (high - low) / 10
-    labels = [f"{low + b * step:,.4g} to {low + (b + 1) * step:,.4g}" for b in range(10)]
+    if not math.isfinite(step):
+        return [], "null"
+    for digits in range(4, 18):  # as few as tell them apart
+        labels = [f"{low + b * step:,.{digits}g} to {low + (b + 1) * step:,.{digits}g}" for b in range(10)]
+        if len({*labels}) == len(labels):
+            break
     return labels, _tenth(f"(value - {low}) / {step}")
 
 

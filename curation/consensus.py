@@ -43,6 +43,7 @@ ANSWERS_KEPT = 5
 """Entries of consensus_answers, at most."""
 LONGEST = 200
 """Characters of an answer in consensus_answers."""
+BLANKS = " \t\n\r\f\v"
 PROBLEMS = 1024
 """Problems whose answers are compared at a time."""
 
@@ -100,7 +101,8 @@ class Consensus(Sampled):
             # A cut-off sample has no answer, whatever stands in its middle. What is not let through may be anything.
             query = f"""
                 with told as (
-                    select problem_id, sample_index, if(cut_off, null, nullif(trim(extracted), '')) as text, outcome
+                    select problem_id, sample_index, outcome,
+                        if(cut_off, null, nullif(trim(extracted, {literal(BLANKS)}), '')) as text
                     from {graded} as graded
                     where if(cut_off, {counts_cut_off}, not short and
                              (outcome in ('correct', 'wrong') or extracted is not null or reason = {literal(NO_REFERENCE)}))
@@ -109,7 +111,7 @@ class Consensus(Sampled):
                         case when bool_or(outcome = 'correct') then true when bool_or(outcome = 'wrong') then false end as same
                     from told group by 1, 2
                 )
-                select id, trim(answer) as answer, verifier, verifier_args, text, votes, same
+                select id, answer, verifier, verifier_args, text, votes, same
                 from numbered left join texts on problem_id = id order by problem, votes desc, earliest"""
             rows = (row for batch in batches(cursor, query, PROBLEMS) for row in batch.to_pylist())
             for _, found in itertools.groupby(rows, key=lambda row: row["id"]):
@@ -121,7 +123,7 @@ class Consensus(Sampled):
                     {"name": first["verifier"], "args": first["verifier_args"]},
                     [Answer(row["text"], row["votes"], row["same"]) for row in texts if row["text"] is not None],
                     unknown=self.n - known,
-                    has_gold=bool(first["answer"]),
+                    has_gold=bool(first["answer"] and first["answer"].strip()),
                 )
 
     def _row(self, votes: Votes) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class Consensus(Sampled):
             "gold_suspect": votes.suspect(self.agree),
             "consensus_answer": None if first is None else first.text,
             "consensus_votes": 0 if first is None else first.votes,
-            "consensus_samples": sum(one.votes for one in votes.answers),
+            "consensus_samples": votes.given,
             "consensus_share": votes.share,
             "consensus_answers": [
                 {"answer": one.text[:LONGEST], "votes": one.votes, "same_as_gold": one.same} for one in common

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from curation.weights import ModelError
 
@@ -37,6 +38,13 @@ class Serve(BaseModel):
     """Further arguments of vLLM's server; they come last and win. For how it runs, not for what the model answers."""
     start_timeout: float = Field(default=600.0, gt=0)
     """Seconds that a start may take."""
+
+    @field_validator("extra_args")
+    @classmethod
+    def _no_key(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if any(re.match("--(api-key|hf-token)", word) for word in words):
+            raise ValueError("a key does not belong in a recipe; name the variable that holds it in `api_key_env`")
+        return words
 
 
 def vllm_command(given: Serve, *, model: str, commit: str | None, name: str, port: int) -> list[str]:

@@ -116,12 +116,18 @@ class Frozen:
         return Decided(state, [*decided.funnel, entry], decided.rules)
 
     def _samples_moved(self, now: Sequence[Rule]) -> set[str]:
-        """Columns of samplers that would stop elsewhere than in the run, as the rules over them changed."""
+        """Columns that a run would have otherwise, as rules changed: of samplers that would stop elsewhere, of duplicates."""
         moved = {rule.expression for rule in now} ^ {*self.keep.values()}
+        decided = {*rules.DECIDED.names} if moved else set()
         placed = rules.place({expression: expression for expression in moved}, self.measured)
         keys = {key for rule in placed for key in rule.reads}
-        early = keys & {entry["key"] for entry in self.dataset.manifest["annotators"] if entry.get("settles")}
-        return {name.lower() for a in self.measured if {a.key, *a.of} & early for name in a.columns.names}
+        # Also one that drew all n: rules over its counts let it stop.
+        early = keys & {
+            entry["key"]
+            for entry in self.dataset.manifest["annotators"]
+            if "n" in entry and entry.get("settings", {}).get("settle") != "never"
+        }
+        return decided | {name.lower() for a in self.measured if {a.key, *a.of} & early for name in a.columns.names}
 
     def codes(self, value: str) -> Codes:
         """SQL for a small number, of every row in the order of the file."""

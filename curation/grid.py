@@ -21,7 +21,7 @@ from curation.sweep import Cost, Lacking, SweepError, changed
 Number = int | float
 
 MOST_CELLS = 400
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+_PLACEHOLDER = re.compile(r"(?<!\\p)(?<!\\P)\{([A-Za-z_]\w*)\}")  # not the \p{Greek} of a pattern
 _RANGE = re.compile(r"\s*(.+?)\s*\.\.\s*(.+?)\s*(?:\.\.\s*(.+?)\s*)?")
 
 

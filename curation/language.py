@@ -9,8 +9,8 @@
    as Latin names stand in such texts), Thai letters are Thai.
 3. A Latin text in which every eighth word is an English one that is no word of its neighbours (`the`, `which`, `evaluate`)
    is English. Nearly all texts of a pool end here, at a microsecond each.
-4. Of the languages of its script py3langid (naive Bayes over byte n-grams) names the likeliest, English ahead by
-   ENGLISH_AHEAD; below CONFIDENT of the probability the answer is NULL: "Calcule" could be several languages'.
+4. Of the languages of its script py3langid (naive Bayes over byte n-grams) names the likeliest, English and Russian
+   ahead by TIMES; below CONFIDENT of the probability the answer is NULL: "Calcule" could be several languages'.
 
 Codes are ISO 639-1. NULL: no prose, or too little of it to tell by. Near relatives are told apart as far as the text
 has words that differ: a short Indonesian text may read Malay, a Norwegian one Danish.
@@ -56,8 +56,10 @@ LANGUAGES = tuple(" ".join(SCRIPTS.values()).split())
 
 CONFIDENT = 0.2
 """Probability, among the languages of the script, below which nothing is said."""
-ENGLISH_AHEAD = 5
-"""How many times likelier than English another language has to be: most problems are English."""
+AHEAD = {"Latin": "en", "Cyrillic": "ru"}
+"""The language of a script that most problems are in."""
+TIMES = 5
+"""How many times likelier than it another one has to be."""
 LONGEST = 4000
 """Characters of prose that the identifier reads; more add nothing but time."""
 ONE_IN = 8
@@ -65,6 +67,8 @@ ONE_IN = 8
 
 NO_PROSE = (
     r"(?s)```.*?(?:```|$)|`[^`\n]*`|\[asy\].*?\[/asy\]|\$\$[^$]*\$\$|\\\(.*?\\\)|\\\[.*?\\\]",
+    # What is quoted may be in another language.
+    r"[\"“”„«][^\"“”„«»\n]{1,60}[\"”“»]",
     # A formula's dollars have no blank inside: "costs $5 and earns $10" has none.
     r"\$[^\s$](?:[^$]*[^\s$])?\$|\\(?:begin|end|operatorname|mathrm|includegraphics)\*?\s*(?:\[[^\]]*\])?\{[^{}]*\}",
     r"https?://\S+|www\.\S+|\\[a-zA-Z]+|</?[a-zA-Z]{1,6} ?/?>",
@@ -72,12 +76,12 @@ NO_PROSE = (
 )
 VARIABLES = r"(?:^| )(?:[A-Za-z\p{Greek}](?: |$))+"
 ENGLISH = (
-    "the|and|what|how|which|that|were|with|from|does|did|this|each|many|there|when|where|who|would|could|should|if|given"
+    "the|and|what|how|which|that|were|with|from|does|did|this|each|many|there|when|where|who|would|could|should|given"
     "|solve|evaluate|compute|simplify|calculate|expand|multiply|express|suppose"
 )
 """English words that are rare in every other language."""
 SHARED = (
-    "a|an|are|as|at|be|by|can|determine|divide|equals|factor|find|for|give|has|have|in|is|it|let|not|of|on|or|product"
+    "a|an|are|as|at|be|by|can|determine|divide|equals|factor|find|for|give|has|have|if|in|is|it|let|not|of|on|or|product"
     "|quotient|show|sum|to|was|will"
 )
 """English words that others have too; a text of nothing else is English."""
@@ -141,8 +145,8 @@ def likeliest(words: str, script: str) -> str | None:
     if len(among) == 1:
         return among.pop()
     found = {language: share for language, share in _identifier().rank(words[:LONGEST]) if language in among}
-    if "en" in found:
-        found["en"] *= ENGLISH_AHEAD
+    if (ahead := AHEAD.get(script)) in found:
+        found[ahead] *= TIMES
     best = max(found, key=found.__getitem__)
     return best if found[best] >= CONFIDENT * sum(found.values()) else None
 

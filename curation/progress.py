@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from curation.inspect.visible import visible
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -100,6 +102,7 @@ class Progress:
         """A few plain words; above the bar when there is one."""
         if self.quiet:
             return
+        text = visible(text)  # a server may have had a say in it
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:

@@ -272,7 +272,7 @@ def card(manifest: Mapping[str, Any], recipe: str) -> str:
             [[config, *(splits[split]["rows"] for split in SPLITS)] for config, splits in manifest["sets"].items()],
         ),
         "",
-        *[f"- {line}" for line in manifest["recipe"].get("differs", [])],
+        *[f"- {visible(' '.join(line.split()))}" for line in manifest["recipe"].get("differs", [])],
         "",
         "## Recipe",
         "",

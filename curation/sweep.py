@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation import rules
+from curation import rules, sql
 from curation.again import AT, IN, OUT, UNDECIDED, Codes
 from curation.balancing.targets import RULE
 from curation.duck import arrow, quoted
@@ -152,10 +152,15 @@ class Lacking:
 
 
 def _column(frozen: Frozen, name: str) -> str:
+    """SQL for what rows are counted by: a column of the decisions, or an expression over them."""
     there = {known.lower(): known for known in frozen.schema.names}
-    if name.lower() not in there:
-        raise SweepError(f"--by: {frozen.dataset.ref} has no column {name!r}; it has {', '.join(frozen.schema.names)}")
-    return str(there[name.lower()])
+    if name.lower() in there:
+        return str(there[name.lower()])
+    try:
+        sql.check(name, frozen.schema)
+    except sql.ExpressionError as error:
+        raise SweepError(f"--by: {sql.short(name)!r} {error}") from error
+    return name
 
 
 def _counted(frozen: Frozen, name: str, state: Codes, was: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -163,9 +168,9 @@ def _counted(frozen: Frozen, name: str, state: Codes, was: NDArray[np.bool_]) ->
     frozen.con.register("now", pa.table({AT: np.arange(frozen.rows), "state": state, "was": was}))
     found = arrow(
         frozen.con,
-        f"""select {quoted(name)}::varchar as value, count(*) as problems, count(*) filter (was) as was,
+        f"""select value, count(*) as problems, count(*) filter (was) as was,
             count(*) filter (state = {IN}) as kept, count(*) filter (state = {UNDECIDED}) as undecided
-        from (select {AT}, {quoted(name)} from rows) join now using ({AT})
+        from (select {AT}, try(({name})::varchar) as value from rows) join now using ({AT})
         group by 1 order by 2 desc, 1 limit {MOST_GROUPS + 1}""",
     )
     frozen.con.unregister("now")

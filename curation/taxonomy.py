@@ -138,6 +138,7 @@ class Taxonomy(BaseModel):
         if not self.domains:
             raise ValueError("domains: there are none; name one at least")
         _once((domain.name for domain in self.domains), "domains: ")
+        _once((label for domain in self.domains for label in domain.labels), "domains: ")
         for number, example in enumerate(self.examples):
             if example.label not in self.labels:
                 of = {domain.name: domain.subdomains for domain in self.domains}.get(example.domain)

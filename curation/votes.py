@@ -46,7 +46,11 @@ class Votes:
     left: list[Answer] = field(default_factory=list)
     """Answers that are in none, as they cannot win any more."""
 
+    given: int = 0
+    """Samples that give an answer."""
+
     def __post_init__(self) -> None:
+        self.given = sum(answer.votes for answer in self.answers)
         accepted = [answer for answer in self.answers if answer.same]
         if accepted:
             self.classes = [Answer(accepted[0].text, sum(answer.votes for answer in accepted), True)]
@@ -66,7 +70,8 @@ class Votes:
         """Share of the n samples that give the commonest answer; None while that could change."""
         first = self.first
         most = 0 if first is None else first.votes
-        if self.unknown or (first is not None and first.maybe) or self.undivided > most:
+        others = (one.votes + one.maybe for one in self.classes if one is not first)
+        if self.unknown or (first is not None and first.maybe) or max(self.undivided, *others, 0) > most:
             return None
         return most / self.n
 

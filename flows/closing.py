@@ -7,7 +7,7 @@ from rich.console import Console
 
 from curation.balancing.targets import RULE
 from curation.inspect.summary import rows
-from curation.publish import Dataset
+from curation.publish import SPLITS, Dataset
 from flows.curate import Outcome
 from flows.telling import say
 
@@ -33,6 +33,8 @@ def closing(console: Console, outcome: Outcome) -> None:
             say(console, f"  cuvee sweep {name} --rule {change}")
             break
     say(console, f"  cuvee inspect {name} --rows 5")
+    if not any(dataset.manifest["sets"].get("rl", {}).get(split, {}).get("rows") for split in SPLITS):
+        return
     code = f"import datasets; print(datasets.load_dataset({dataset.folder!r}, 'rl'))"
     # What a shell would read inside double quotes.
     code = re.sub(r'([\\"$`])', r"\\\1", code)

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 CARD, DECISIONS = "README.md", "decisions.parquet"
 OF_A_NEW_REPOSITORY = {".gitattributes", CARD}
 SECRETS = re.compile(
-    r"""://[^/\s"'@]+:[^/\s"'@]+@"""
-    r"|[?&](?:[\w-]*signature|[\w-]*token|[\w-]*key|password|sig)=[^&\s\"']{8}"
-    r"|\b(?:hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16})\b",
+    r"""://[^/\s"'@\[\]()]{6,}@"""
+    r"""|://[^\s"']*[?&](?:[\w-]*signature|[\w-]*token|[\w-]*key|[\w-]*secret|password|sig|sas)=[^&\s"']{8}"""
+    r"""|--?[\w-]*(?:api[-_]?key|token|password|secret)["',\s=:-]+[^\s"',=:-][^\s"',]{5}"""
+    r"""|\bBearer [\w.-]{12}"""
+    r"""|(?<![\w-])(?:hf_\w{30}|sk-[\w-]{20}|gsk_\w{20}|gh[pousr]_\w{30}|github_pat_\w{20}|AIza[\w-]{30}|A[KS]IA[A-Z0-9]{16})""",
     re.IGNORECASE,
 )
-"""A password in a URL, a signed address, a key of a usual form."""
+"""What names a user in a URL, a signed address, a key after its option, a key of a usual form."""
 
 
 class PushRefused(ValueError):
@@ -90,15 +93,26 @@ def files(dataset: Dataset, decisions: bool) -> list[str]:
 
 
 def refuse_secrets(dataset: Dataset) -> None:
-    """Raises PushRefused when card or manifest, which hold the recipe, hold what looks like a secret; never shows it."""
-    for path in (CARD, MANIFEST):
-        text = dataset.store.fs.cat_file(f"{dataset.folder}/{path}").decode()
-        if (found := SECRETS.search(text)) is not None:
-            line = text.count("\n", 0, found.start()) + 1
+    """Raises PushRefused when the recipe, which card and manifest hold, holds what looks like a secret; never shows it."""
+    for key, value in _texts(dataset.manifest["recipe"], ""):
+        if SECRETS.search(value):
             raise PushRefused(
-                f"{path} has what looks like a password, a key or a signed address in line {line} (not shown). Take it "
-                "out of the recipe (models name a variable in `api_key_env`), run it again, and push the new version"
+                f"the recipe of {dataset.ref} has what looks like a password, a key or a signed address under {key} (not "
+                "shown). Take it out (models name a variable in `api_key_env`), run the recipe again, and push the new version"
             )
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """The texts of a recipe by dotted key; a list of words as one text."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        yield key, " ".join(map(str, value))
+        for inner in value:
+            yield from _texts(inner, key)
+    elif isinstance(value, str) and not key.startswith("keep."):
+        yield key, value
 
 
 class _Push:

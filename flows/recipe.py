@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from curation import problem, rules
 from curation.annotate import Annotator
+from curation.balance import UNKNOWN
 from curation.balancing.targets import RULE, Balance
 from curation.consensus import Consensus
 from curation.contamination import Contamination
@@ -35,8 +36,9 @@ from curation.screen import Screen
 from curation.source import Source, SourceError
 from curation.sql import short
 from curation.tags import Tags
+from curation.taxonomy import UNDEFINED
 from curation.verify import JUDGE, VERIFIERS
-from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
+from flows.recipe_file import SHIPPED, Known, RecipeError, dump, locate, read, shipped_names
 
 __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
 __all__ += ["dump", "load", "locate", "resolve", "shipped_names"]
@@ -197,7 +199,7 @@ def load(recipe: str, overrides: Mapping[str, str] | None = None, overlays: Iter
 
     Raises RecipeError naming every mistake.
     """
-    path, raw = read(recipe, overrides or {}, overlays)
+    path, raw = read(recipe, overrides or {}, overlays, Known(Recipe.model_fields, ANNOTATORS))
     return resolve(raw, str(path))
 
 
@@ -244,7 +246,7 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         raise RecipeError(file, [f"keep.{error.rule}: {short(keep[error.rule])!r} {error}"]) from error
     if recipe.balance is not None:
         columns = rules.schema_after(step.measured for step in steps)
-        if wrong := recipe.balance.mistakes(columns):
+        if wrong := recipe.balance.mistakes(columns) + _no_domains(recipe.balance, steps):
             raise RecipeError(file, [f"balance.{mistake}" for mistake in wrong])
     return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps), judge)
 
@@ -403,6 +405,21 @@ def _rate_mistakes(steps: list[AnnotatorStep]) -> list[str]:
                 mistakes.append(f"annotate.{step.key}.of: {key!r} is no pass_rate annotator above it{hint}")
         if isinstance(step.annotator, PassRate):
             rates.append(step.key)
+    return mistakes
+
+
+def _no_domains(balance: Balance, steps: list[AnnotatorStep]) -> list[str]:
+    """Caps and floors of what the taxonomy does not have, where rows are balanced by its domains."""
+    mistakes: list[str] = []
+    for step in steps:
+        if isinstance(step.annotator, Tags) and balance.by == f"{step.prefix}domain":
+            allowed = [*(domain.name for domain in step.annotator.among.domains), UNDEFINED, UNKNOWN]
+            for key, limits in (("caps", balance.caps), ("floors", balance.floors)):
+                names = [name for name in limits if name not in allowed] if isinstance(limits, dict) else []
+                mistakes += [
+                    f"{key}.{name}: is no domain of {step.annotator.taxonomy}{_nearest(name, allowed)}"
+                    for name in names
+                ]
     return mistakes
 
 

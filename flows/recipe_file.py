@@ -14,9 +14,11 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -41,14 +43,26 @@ class RecipeError(ValueError):
         super().__init__("\n".join(f"{file}: {mistake}" for mistake in mistakes))
 
 
-def read(recipe: str, overrides: Mapping[str, str], overlays: Iterable[str] = ()) -> tuple[Path, dict[str, Any]]:
-    """The file of a recipe and what it says; `extends`, overlays, overrides (YAML texts by dotted key) applied in this order."""
+class Known(NamedTuple):
+    """What a recipe may have; nothing is refused where it is empty."""
+
+    sections: Collection[str] = ()
+    annotators: Collection[str] = ()
+
+
+def read(
+    recipe: str, overrides: Mapping[str, str], overlays: Iterable[str] = (), known: Known | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe and what it says; `extends`, overlays, overrides (YAML texts by dotted key) applied in this order.
+
+    known: what overlays may speak of.
+    """
     path = locate(recipe)
     raw = _inherited(path, ())
     raw.setdefault("name", path.stem)
     for overlay in overlays:
         file = _file(overlay) or _shipped(overlay, OVERLAYS, "overlay")
-        raw = _overlaid(raw, _inherited(file, ()))
+        raw = _overlaid(raw, _inherited(file, ()), str(file), known or Known())
     for key, text in overrides.items():
         raw = _overridden(raw, key, text)
     if mistakes := [f"{key}: {why}" for key, why in _not_plain(raw, "")]:
@@ -77,6 +91,24 @@ def stands_alone(recipe: str) -> bool:
     path = locate(recipe)
     raw = _parse(path, str(path))
     return not (isinstance(raw, dict) and raw.get("extends"))
+
+
+def written(recipe: str) -> str:
+    """A recipe's text as it is written, comments and all, with whole paths, so that it can be copied anywhere."""
+    path = locate(recipe)
+    text = path.read_text()
+    raw = _parse(path, str(path))
+    assert isinstance(raw, dict), "only a mapping stands alone"
+    for given, whole in zip(_strings(raw), _strings(_absolute(_parse(path, str(path)), path.parent)), strict=True):
+        if given != whole and not given.startswith("~"):
+            text = re.sub(rf"(?<![\w./-]){re.escape(given)}(?![\w./-])", whole.replace("\\", "\\\\"), text)
+    return text
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, (dict, list)):
+        return [text for inner in (value.values() if isinstance(value, dict) else value) for text in _strings(inner)]
+    return [value] if isinstance(value, str) else []
 
 
 def _file(name: str, folder: Path = Path()) -> Path | None:
@@ -170,15 +202,25 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe under an overlay."""
+def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any], file: str, known: Known) -> dict[str, Any]:
+    """A recipe under an overlay. Raises RecipeError for sections and annotators that no recipe has."""
+    changes = over.get("annotate")
+    asked = [(f"{section}", section, known.sections) for section in over]
+    asked += [(f"annotate.{key}", key, known.annotators) for key in (changes if isinstance(changes, dict) else ())]
+    for where, name, allowed in asked:
+        if allowed and name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise RecipeError(file, [f"{where}: is nothing that a recipe has; {hint}There are {', '.join(allowed)}"])
     result = dict(base)
     for section, changes in over.items():
         here = result.get(section)
         if isinstance(here, dict) and isinstance(changes, dict):
             result[section] = _changed(here, _about_what_is_there(section, here, changes))
-        elif section in ("name", "seed", "holdout", "max_rejected", "sources"):
+        elif section in result or not isinstance(changes, (dict, list, NoneType)):
             result[section] = changes
+            if changes is None:
+                del result[section]
     return result
 
 
@@ -186,9 +228,11 @@ def _about_what_is_there(section: str, here: Mapping[str, Any], changes: Mapping
     if section == "sources":
         return changes
     if section == "annotate":
-        kinds = {key: (entry or {}).get("is", key) for key, entry in here.items()}
-        return {key: changes[kind] for key, kind in kinds.items() if kind in changes}
-    return {key: value for key, value in changes.items() if key in here or key == EVERY}
+        kinds = {key: entry.get("is", key) if isinstance(entry, dict) else key for key, entry in here.items()}
+        return {key: changes[kind] for key, kind in kinds.items() if isinstance(kind, str) and kind in changes}
+    if section in ("keep", "models"):  # whose keys are names
+        return {key: value for key, value in changes.items() if key in here or key == EVERY}
+    return changes
 
 
 def _changed(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,12 +24,15 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     if told["confusion"]:
         table = _table("labelled", "tagged", "rows", numbers=1)
         for cell in told["confusion"][:MOST]:
-            table.add_row(plain(short(cell["label"], 40)), plain(short(cell["tag"], 40)), f"{cell['rows']:,}")
+            table.add_row(plain(_label(cell["label"])), plain(_label(cell["tag"])), f"{cell['rows']:,}")
         _print(console, table, len(told["confusion"]) - MOST)
     for entry in told["unknown_because"]:
-        say(console, f"unknown, {entry['rows']:,} rows: {entry['reason'] or 'the server failed; run it again'}")
+        say(
+            console,
+            f"unknown, {entry['rows']:,} rows: {' '.join((entry['reason'] or 'the server failed; run it again').split())}",
+        )
     if left := told["labels_not_in_taxonomy"]:
-        named = ", ".join(f"{short(entry['label'], 40)} ({entry['rows']:,})" for entry in left[:MOST])
+        named = ", ".join(f"{_label(entry['label'])} ({entry['rows']:,})" for entry in left[:MOST])
         more = f" and {len(left) - MOST} more" if len(left) > MOST else ""
         say(
             console,
@@ -45,11 +48,15 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
         say(console, "Nothing was asked: every vote was in the workspace already.")
 
 
+def _label(text: str) -> str:
+    return short(" ".join(text.split()), 40)
+
+
 def _rates(console: Console, told: Mapping[str, Any]) -> None:
     table = _table("", "rate", "90 % interval", "rows", numbers=3)
     table.add_row("accuracy", *_rate(told["accuracy"]))
     if (common := told["commonest_label"]) is not None:
-        table.add_row(plain(f"always {short(common['label'], 40)!r}"), *_rate(common))
+        table.add_row(plain(f"always {_label(common['label'])!r}"), *_rate(common))
     if told["votes"] > 1:
         for entry in told["by_agreement"]:
             table.add_row(f"  where {entry['agreement']:.2f} of the votes agree", *_rate(entry))
@@ -67,7 +74,7 @@ def _domains(console: Console, told: Mapping[str, Any]) -> None:
     for entry in told["by_domain"][:MOST]:
         recall, precision = entry["recall"], entry["precision"]
         table.add_row(
-            plain(short(entry["domain"], 40)),
+            plain(_label(entry["domain"])),
             f"{recall['of']:,}",
             _share(recall),
             f"{precision['of']:,}",

@@ -59,6 +59,7 @@ def check(
     settings: Mapping[str, Any] | None = None,
     rows: int | None = None,
     seed: int = 0,
+    retry_errors: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Tags rows of a file and says how far the tags are as labelled, as plain data.
@@ -96,7 +97,7 @@ def check(
             "create table problems as select *, []::struct(role varchar, content varchar)[] as messages from texts"
         )
         con.execute("create table wanted as select id from problems")
-        work = Work(store, con, Pool("", {}), progress, exits, models={MODEL: model})
+        work = Work(store, con, Pool("", {}), progress, exits, models={MODEL: model}, retry_errors=retry_errors)
         tagged = {row["id"]: row for row in tags.measure(work, "tags").to_pylist()}
     found = [
         {**tagged[id_], "label": row["named"], "as_labelled": row["difficulty"]}
@@ -132,7 +133,8 @@ def _read(con: Any, labelled: Labelled) -> dict[str, Any]:
         columns = columns or _columns([name for name in table.column_names if name != ROW], labelled)
         rows += table.num_rows + len(unreadable)
         con.register("batch", table)
-        hard = f"try_cast({quoted(columns['difficulty'])} as double)" if "difficulty" in columns else "null"
+        number = f"try_cast({quoted(columns['difficulty'])} as double)" if "difficulty" in columns else "null::double"
+        hard = f"case when isfinite({number}) then {number} end"
         con.execute(
             f"""insert into labelled from (
                 select {quoted(ROW)} as row, {quoted(columns["text"])}::varchar as text,

@@ -46,6 +46,8 @@ def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise click.UsageError(f"{option}: {text!r} is not of the form NAME=VALUE")
+        if key.strip() in found and option != "--set":
+            raise click.UsageError(f"{option}: {key.strip()} is given twice")
         found[key.strip()] = value.strip()
     return found
 

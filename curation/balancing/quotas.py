@@ -8,6 +8,7 @@ import numpy as np
 
 from curation.balancing.allocation import Counts, Reals, drawn, mixed, spread
 from curation.balancing.targets import Balance, limit_of, rows
+from curation.sql import short
 
 NAMED = 10
 """Groups that a message names."""
@@ -25,7 +26,9 @@ class Missed:
     why: str
 
     def __str__(self) -> str:
-        return f"balance.{self.target}: {self.wanted:,} rows wanted, {self.got:,} got: {self.why}"
+        return (
+            f"balance.{short(' '.join(self.target.split()))}: {self.wanted:,} rows wanted, {self.got:,} got: {self.why}"
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Quotas:
         return [
             *self._size(kept, sum(after.values())),
             *self._no_groups(),
+            *self._no_row(),
             *self._groups(after),
             *self._mix(by_bin),
         ]
@@ -96,6 +100,12 @@ class Quotas:
                 if group not in self.groups:
                     why = f"no row is in this group; groups are {known}"
                     yield Missed(f"{key}.{group}", rows(limits, group, self.size) or 0, 0, why)
+
+    def _no_row(self) -> Iterator[Missed]:
+        """Groups whose cap is less than a row."""
+        for number, group in enumerate(self.groups):
+            if self.caps[number] == 0 < self.size:
+                yield Missed(f"caps.{group}", 1, 0, "its share is less than a row, so all of it goes")
 
     def _groups(self, after: Mapping[str, int]) -> Iterator[Missed]:
         """Groups below their floor, and such as have too few rows for their share."""
@@ -136,4 +146,13 @@ def _largest(balance: Balance, groups: Sequence[str], there: Counts) -> int:
         # Parts of rows count here; they are rounded off where the size is known.
         most = [size if cap is None else cap * size if isinstance(cap, float) else cap for cap in caps]
         low, high = (size, high) if np.minimum(there, most).sum() >= size - 1e-6 else (low, size - 1)
+    # A cap is whole rows: rounded down, fewer stay, of which it may be more than its share.
+    while (stay := _within(balance, groups, there, low)) < low:
+        low = stay
     return low
+
+
+def _within(balance: Balance, groups: Sequence[str], there: Counts, size: int) -> int:
+    """Rows that caps leave when shares are of this size."""
+    caps = [size if (cap := rows(balance.caps, group, size)) is None else cap for group in groups]
+    return int(np.minimum(there, caps).sum())

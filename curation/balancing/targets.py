@@ -15,13 +15,15 @@ from curation.duck import literal
 RULE = "balance"
 """The rule that what is not chosen is dropped by."""
 MOST_BINS = 50
+MOST = 10**12
+"""Rows that can be asked for."""
 _BIN = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*\.\.\s*(-?\d+(?:\.\d+)?)\s*")
 _NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")
 
 
 def _limits(given: Any) -> Any:
     for name, limit in (given if isinstance(given, dict) else {"every group": given}).items():
-        whole = type(limit) is int and limit >= 1
+        whole = type(limit) is int and 1 <= limit <= MOST
         if not whole and not (type(limit) is float and 0 < limit <= 1):
             raise ValueError(
                 f"{limit!r} of {name} is neither rows, a whole number from 1, nor a share of the size, above 0 and up to 1.0"
@@ -96,9 +98,9 @@ class Balance(BaseModel):
 
     by: str | None = None
     """A column, or SQL, whose values are the groups; NULL is the group `unknown`. Without it all rows are one group."""
-    size: int | None = Field(default=None, ge=1)
+    size: int | None = Field(default=None, ge=1, le=MOST, strict=True)
     """Rows to keep in all. Without it only caps cut; those that are shares are shares of what stays."""
-    temperature: float = Field(default=1.0, ge=0, le=1)
+    temperature: float = Field(default=1.0, ge=0, le=1, strict=True)
     """Groups get shares proportional to count^temperature: 1 as they are, 0 equal ones."""
     caps: Limits = {}
     """The most that stay of a group, by its name, or of every group: rows, or a share of the size."""

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from curation.balancing.quotas import Missed
 from curation.inspect.bars import bar
-from curation.inspect.visible import plain
+from curation.inspect.visible import one_line, plain
+from curation.sql import short
 
 BAR = 20
 SHOWN = 40
@@ -47,7 +48,7 @@ def show(console: Console, balanced: Mapping[str, Any]) -> None:
         for name, before, after in rows:
             kept = f"{after / before:.0%}" if before else ""
             table.add_row(
-                plain(name),
+                one_line(short(name)),
                 f"{before:,}",
                 bar(before, most_before, BAR),
                 f"{after:,}",
@@ -59,4 +60,4 @@ def show(console: Console, balanced: Mapping[str, Any]) -> None:
         console.print(table)
         console.print()
     if missed := lines(balanced):
-        console.print("\n".join(f"[yellow]{plain(line)}[/]" for line in missed) + "\n", highlight=False)
+        console.print("\n".join(f"[yellow]{one_line(line)}[/]" for line in missed) + "\n", highlight=False)

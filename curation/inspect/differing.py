@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from curation.inspect.visible import plain
+from curation.inspect.visible import one_line, plain
 from curation.sql import short
 
 CHANGES = {
@@ -48,7 +48,7 @@ def _show_ways(console: Console, what: str, by: str, ways: list[dict[str, Any]],
     console.print(table)
     for example in (example for way in ways for example in way["examples"]):
         line = short(" ".join(example["prompt"].split()), 80)
-        console.print(plain(f"  {example['id']}  {example['source']}: {line}"), soft_wrap=True)
+        console.print(one_line(f"  {example['id']}  {example['source']}: {line}"), soft_wrap=True)
     console.print()
 
 
@@ -59,7 +59,7 @@ def _show_groups(console: Console, column: str, groups: list[dict[str, Any]]) ->
     table = _table(column, *names, numbers=names)
     for group in groups[:SHOWN]:
         value = "unknown" if group["value"] is None else group["value"]
-        table.add_row(plain(value), *(f"{group[name]:,}" for name in names))
+        table.add_row(one_line(value), *(f"{group[name]:,}" for name in names))
     console.print(table)
     if (more := len(groups) - SHOWN) > 0:
         console.print(f"… and {more:,} more: --json has them")

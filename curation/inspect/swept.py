@@ -7,7 +7,7 @@ from rich.table import Table
 
 from curation.grid import Grid
 from curation.inspect.summary import show_funnel
-from curation.inspect.visible import plain
+from curation.inspect.visible import one_line, plain
 from curation.publish import Dataset
 from curation.sweep import Cost, Sweep
 
@@ -78,13 +78,13 @@ def _show_matrix(console: Console, grid: Grid) -> None:
 
 def _show_groups(console: Console, column: str, groups: list[dict[str, Any]]) -> None:
     table = Table(
-        plain(column), "problems", "kept before", "kept", "undecided", box=None, header_style="bold", pad_edge=False
+        plain(column), "problems", "were kept", "kept", "undecided", box=None, header_style="bold", pad_edge=False
     )
     for head in table.columns[1:]:
         head.justify = "right"
     for group in groups:
         counts = (f"{group[name]:,}" for name in ("problems", "was", "kept", "undecided"))
-        table.add_row(plain("unknown" if group["value"] is None else group["value"]), *counts)
+        table.add_row(one_line("unknown" if group["value"] is None else group["value"]), *counts)
     console.print(table)
     console.print()
 

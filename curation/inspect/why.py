@@ -3,16 +3,21 @@
 from collections import Counter
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
 from curation import problem
+from curation.balance import group_of
+from curation.balancing.targets import RULE, Balance
 from curation.duck import arrow
 from curation.inspect import beside
-from curation.inspect.visible import plain, visible
+from curation.inspect.visible import one_line, plain, visible
 from curation.publish import Dataset, DatasetError
 from curation.rollouts import Rollouts
+from curation.rules import OUTCOME_PREFIX
+from curation.sql import short
 
 SHOWN = 300
 LISTED = 3
@@ -57,8 +62,21 @@ def why(dataset: Dataset, problem_id: str) -> dict[str, Any]:
         "partners": beside.partners(con, dataset.decisions(), row, manifest["annotators"]),
         "measured": measured,
         "rules": rules,
+        "balance": _balance(con, dataset, row),
         "rollouts": {e["key"]: _rollouts(dataset, e, row) for e in manifest["annotators"] if e.get("rollouts")},
     }
+
+
+def _balance(con: duckdb.DuckDBPyConnection, dataset: Dataset, row: dict[str, Any]) -> dict[str, Any] | None:
+    """The group of a row that the balance looked at, and how many of it there were and stay."""
+    record = dataset.manifest.get("balance")
+    if record is None or row.get(f"{OUTCOME_PREFIX}{RULE}") not in ("pass", "fail"):
+        return None
+    balance = Balance.model_validate(record["settings"])
+    [(group,)] = con.execute(
+        f"select {group_of(balance)} from {dataset.decisions()} where id = ?", [row["id"]]
+    ).fetchall()
+    return {"group": group, "before": record["before"].get(group, 0), "after": record["after"].get(group, 0)}
 
 
 def _rollouts(dataset: Dataset, annotator: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -110,6 +128,11 @@ def show(console: Console, data: dict[str, Any]) -> None:
             plain(rule["rule"]), f"[{colour}]{rule['outcome']}[/]", plain(" ".join(rule["condition"].split()))
         )
     console.print(table)
+    if (balance := data["balance"]) is not None:
+        console.print(
+            f"balance: of {balance['before']:,} rows of {one_line(short(balance['group']))} {balance['after']:,} stay",
+            highlight=False,
+        )
     console.print()
 
     texts = data["text_columns"]
@@ -144,7 +167,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
         beyond = f", {extra} of them beyond where the rules were settled: they do not count" if extra else ""
         console.print(f"\n[bold]{plain(key)}[/]: {len(rollouts)} rollouts{beyond}")
         for (extracted, outcome), count in counts.most_common():
-            console.print(f"  {count} x {outcome or 'not graded'}: {extracted!r}", markup=False)
+            console.print(f"  {count} x {outcome or 'not graded'}: {(extracted and _shown(extracted))!r}", markup=False)
         for r in rollouts:
             console.print(
                 f"  #{r['sample_index']} {r['outcome'] or 'not graded'}{', extra' if r['extra'] else ''}"

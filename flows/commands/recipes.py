@@ -1,5 +1,7 @@
 """`cuvee recipes`."""
 
+import sys
+
 import click
 
 from curation.inspect.visible import visible
@@ -34,9 +36,15 @@ def recipes_show(name: str, overrides: tuple[str, ...], overlays: tuple[str, ...
     """
     with mistakes():
         from flows.recipe import load, locate
-        from flows.recipe_file import stands_alone
+        from flows.recipe_file import stands_alone, written
 
-        text = locate(name).read_text()
-        if not as_written and (overrides or overlays or not stands_alone(name)):
+        if as_written and (overrides or overlays):
+            raise click.UsageError("--file shows a file as it is; leave out --set and --overlay")
+        if as_written:
+            text = locate(name).read_text()
+        elif overrides or overlays or not stands_alone(name):
             text = load(name, pairs("--set", overrides), overlays).yaml
-        click.echo(visible(text), nl=False)
+        else:
+            text = written(name)
+        # To be copied, byte for byte, but not by a terminal.
+        click.echo(visible(text) if sys.stdout.isatty() else text, nl=False)

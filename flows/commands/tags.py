@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from flows.telling import FAILED, end, json_option, json_text, mistakes, pairs, terminal, workspace_option
+from curation.inspect.visible import visible
+from flows.telling import FAILED, end, json_option, json_text, mistakes, terminal, workspace_option
 
 
 @click.group()
@@ -20,10 +21,13 @@ def tags() -> None:
 @click.option("--text", metavar="COL", help="The column of problems; found when it has a usual name.")
 @click.option("--domain", default="domain", show_default=True, metavar="COL", help="The column of labels.")
 @click.option("--difficulty", metavar="COL", help="The column of difficulties, where there is one.")
-@click.option("--map", "means", multiple=True, metavar="LABEL=DOMAIN", help='--map "geometry=51 Geometry"')
+@click.option(
+    "--map", "means", multiple=True, metavar="LABEL=DOMAIN", help='--map "geometry=51 Geometry"; the last = counts.'
+)
 @click.option("--votes", type=click.IntRange(1, 64), default=1, show_default=True, help="Votes a row.")
-@click.option("--rows", type=click.IntRange(min=1), help="Ask about so many rows, drawn by --seed; by default all.")
+@click.option("--rows", type=click.IntRange(1, 10**9), help="Ask about so many rows, drawn by --seed; by default all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="What --rows draws by.")
+@click.option("--retry-errors", is_flag=True, help="Ask again for votes that could not be read.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @workspace_option
 @json_option
@@ -39,6 +43,7 @@ def check(
     votes: int,
     rows: int | None,
     seed: int,
+    retry_errors: bool,
     quiet: bool,
     workspace: str,
     as_json: bool,
@@ -60,17 +65,31 @@ def check(
 
         settings: dict[str, Any] = {"taxonomy": taxonomy, "votes": votes}
         told = measure(
-            Labelled(file, text, domain, difficulty, pairs("--map", means)),
+            Labelled(file, text, domain, difficulty, _means(means)),
             named("--model", model, recipe),
             workspace,
             settings=settings,
             rows=rows,
             seed=seed,
+            retry_errors=retry_errors,
             progress=Progress(quiet=quiet),
         )
+        for warning in told["warnings"]:
+            click.echo(f"warning: {visible(warning)}", err=True)
         if as_json:
             click.echo(json_text(told))
         else:
             show(terminal(), told)
         if told["unknown"]["count"] == told["rows"]["asked"]:
             end(FAILED, "error: no row was tagged: no vote could be read")
+
+
+def _means(given: tuple[str, ...]) -> dict[str, str]:
+    """Labels as they are, and the domains that they mean."""
+    found = {}
+    for text in given:
+        label, equals, domain = text.rpartition("=")
+        if not equals or not label:
+            raise click.UsageError(f"--map: {text!r} is not of the form LABEL=DOMAIN")
+        found[label] = domain.strip()
+    return found

@@ -149,3 +149,8 @@ def test_why_shows_the_answers_with_their_votes_and_shared_rollouts_once(asking:
     why.show(Console(file=out, width=200), data)
     assert "7 (votes 3, same_as_gold False)" in out.getvalue()
     assert "consensus: the same 4 rollouts as those of pass_rate" in out.getvalue()
+
+
+def test_an_answer_of_white_space_is_none(asking: Lab) -> None:
+    asking.source("sums", [{"prompt": "What is 2 + 2?", "answer": "\n\t"}])
+    assert [row["gold_suspect"] for row in decided(asking()).values()] == [None]

@@ -57,7 +57,7 @@ def test_a_problem_and_its_rollouts_are_shown_as_they_are() -> None:
     data = {"problem": asked, "kept": False, "dropped_by": BAD, "split": "train", "duplicate": None}
     facts = {"similarity": 0.5, "answer": BAD}
     partner = {"what": BAD, "id": BAD, "text": BAD, "facts": facts, "spans": [[2, 4]], "own_spans": [[2, 4]]}
-    data |= {"partners": [partner], "text_columns": []}
+    data |= {"partners": [partner], "text_columns": [], "balance": {"group": BAD, "before": 2, "after": 1}}
     data |= {"rules": [{"rule": "r", "condition": BAD, "outcome": "fail"}], "measured": {"m": {"column": BAD}}}
     shown = printed(why.show, data | {"rollouts": {"pass_rate": [rollout]}})
     assert visible(shown) == shown

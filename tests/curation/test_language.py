@@ -148,3 +148,20 @@ def test_of_the_shared_pool_at_most_one_in_a_thousand_is_told_wrong() -> None:
     rows = list(zip(pool["lang"].to_pylist(), found, strict=True))
     assert sum(language is not None and language != label for label, language in rows) <= 49
     assert sum(language is None for _, language in rows) <= 98
+
+
+@pytest.mark.parametrize("text", ["Найдите x", "Решите уравнение", "Докажите теорему", "Сколько яблок у Ани?"])
+def test_a_short_text_in_cyrillic_is_russian_unless_another_is_likelier(text: str) -> None:
+    assert told(text) == "ru"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Traduisez « the cat » en français", "fr"),
+        ("Utilise if pour trier la liste", "fr"),
+        ("Translate “die Katze” and say which gender it has.", "en"),
+    ],
+)
+def test_what_is_quoted_says_nothing_of_the_language(text: str, language: str) -> None:
+    assert told(text) == language

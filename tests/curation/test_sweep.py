@@ -199,7 +199,7 @@ def test_rows_are_counted_by_a_column(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("by", ["nothing", "rule_nothing"])
 def test_what_is_no_column_cannot_be_counted_by(dataset: Dataset, by: str) -> None:
-    with pytest.raises(SweepError, match=f"has no column '{by}'; it has id, prompt"):
+    with pytest.raises(SweepError, match=f"--by: '{by}' names no known column: {by}"):
         sweep(dataset, {}, by=[by])
 
 
@@ -322,3 +322,27 @@ def test_a_looser_rule_over_what_was_settled_early_needs_no_sample(lab: Lab) -> 
     result = sweep(outcome.dataset, {"learnable": "passes >= 1"})
     assert (result.undecided, result.appeared) == (0, 1)
     assert sweep(outcome.dataset, {"learnable": "passes between 1 and 2"}).undecided == 2  # P P F: 2 or 3 of 4
+
+
+def test_a_balance_that_reads_rates_is_not_applied_where_sampling_would_stop_elsewhere(lab: Lab) -> None:
+    """No rule read the counts, so all four were drawn; under one that does a run draws fewer of some."""
+    lab.recipe["annotate"]["pass_rate"]["settle"] = "early"
+    lab.recipe["keep"] = {}
+    lab.recipe["balance"] = {"size": 2, "prefer": "pass_rate"}
+    dataset = lab().dataset
+    assert dataset is not None
+    again = sweep(dataset, {"learnable": "passes >= 1"})
+    assert (again.unbalanced, again.undecided) == (True, 0)
+
+
+def test_rows_are_counted_by_a_column_or_any_sql_over_them(lab: Lab) -> None:
+    dataset = lab().dataset
+    assert dataset is not None
+    found = sweep(dataset, {}, by=["length(answer)"]).groups["length(answer)"]
+    assert [(group["value"], group["problems"]) for group in found] == [("1", 3), ("2", 3)]
+    with pytest.raises(SweepError, match="names no known column: sorce; did you mean source"):
+        sweep(dataset, {}, by=["sorce"])
+
+
+def test_a_class_of_letters_in_a_pattern_is_no_placeholder() -> None:
+    unfilled({"greek": r"regexp_matches(prompt, '\p{Greek}')"})

@@ -75,3 +75,13 @@ def test_without_a_gold_answer_there_is_none_to_doubt() -> None:
 
 def test_without_any_answer_nothing_is_agreed_on() -> None:
     assert (counted([]).suspect(0.6), counted([]).first, counted([]).share) == (False, None, 0.0)
+
+
+def test_samples_that_answered_are_counted_once_however_many_are_equal() -> None:
+    assert counted([("1/2", 1, False), ("0.5", 1, False), (r"\frac12", 1, False), ("3", 1, True)], n=4).given == 4
+
+
+def test_a_share_is_open_while_another_answer_could_have_more() -> None:
+    votes = Votes(7, {"name": "math", "args": None}, [], unknown=0)
+    votes.classes = [Answer("3", 3, True), Answer("x", 2, False, maybe=2)]
+    assert votes.share is None

@@ -10,6 +10,7 @@ from lab import Lab, decided
 
 from curation.duck import arrow
 from curation.inspect.summary import rows
+from curation.inspect.why import why
 from curation.progress import Progress
 from flows.cli import main
 from flows.curate import Outcome, curate, stopped_early
@@ -180,3 +181,20 @@ def test_comparing_by_rates_of_samples_that_stop_early_is_warned_of(lab: Lab) ->
     assert stopped_early(load(str(lab.write()))) == []
     (warning,) = stopped_early(load(str(lab.write()), {"annotate.pass_rate.settle": "early"}))
     assert warning.startswith("balance reads pass_rate, of samples that stop as soon as the rules are settled")
+
+
+def test_a_limit_on_what_the_taxonomy_does_not_have_is_told_before_anything_starts(lab: Lab) -> None:
+    lab.recipe["annotate"] = {"tags": {"model": "policy", "taxonomy": "general"}}
+    lab.recipe["keep"] = {}
+    lab.recipe["balance"] = {"by": "domain", "size": 3, "floors": {"fysics": 1}}
+    with pytest.raises(RecipeError, match=r"balance\.floors\.fysics: is no domain of general; did you mean physics"):
+        load(str(lab.write()))
+
+
+def test_why_tells_the_group_of_a_row_and_how_many_of_it_stay(tmp_path: Path) -> None:
+    dataset = run(tmp_path).dataset
+    assert dataset is not None
+    [row] = rows(dataset, "balance", 1)
+    group = why(dataset, row["id"])["balance"]
+    assert group["before"] == {"algebra": 50, "geometry": 30, "numbers": 10}[group["group"]]
+    assert group["after"] == dataset.manifest["balance"]["after"][group["group"]]

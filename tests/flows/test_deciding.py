@@ -68,7 +68,7 @@ def test_a_sweep_counts_by_source(published: Lab) -> None:
     assert data["by"]["source"][0] | {"was": None} == {
         "value": "sums", "problems": 6, "was": None, "kept": 6, "undecided": 0,
     }  # fmt: skip
-    assert "kept before" in cuvee(published, "sweep", "lab", "--by", "source").stdout
+    assert "were kept" in cuvee(published, "sweep", "lab", "--by", "source").stdout
 
 
 def test_diff_says_what_left_by_which_rule_and_which_setting_changed(published: Lab) -> None:

@@ -1,5 +1,6 @@
 """Overlays: one file that changes any recipe, for another place or size."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,33 @@ def test_recipes_are_listed_and_shown_as_they_come_out() -> None:
     tiny = CliRunner().invoke(main, ["recipes", "show", "dapo", "--overlay", "tiny", "--set", "seed=7"]).output
     assert "chain_sum" in tiny
     assert "seed: 7" in tiny
+
+
+@pytest.mark.parametrize(
+    ("overlay", "said"),
+    [
+        ("anotate: {form: {}}", "anotate: is nothing that a recipe has; did you mean annotate"),
+        ("annotate: {passrate: {n: 2}}", "annotate.passrate: is nothing that a recipe has; did you mean pass_rate"),
+        ("holdout: [1]", "holdout"),
+        ("keep: x", "keep: input should be a valid dictionary"),
+        ("models: {policy: {concurency: 2}}", "models.policy.concurency: unknown key"),
+    ],
+)
+def test_a_mistake_in_an_overlay_is_told(tmp_path: Path, overlay: str, said: str) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "p"}\n')
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    (tmp_path / "o.yaml").write_text(overlay)
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        load(str(tmp_path / "r.yaml"), overlays=[str(tmp_path / "o.yaml")])
+
+
+def test_lists_are_replaced_and_null_takes_away(changed: Any) -> None:
+    raw = changed("keep: null\nannotate: {pass_rate: null}\nholdout: null")
+    assert raw["annotate"] == {"form": {}}
+    assert "keep" not in raw
+    assert "holdout" not in raw
+
+
+def test_a_shipped_recipe_can_be_copied_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "copy.yaml").write_text(CliRunner().invoke(main, ["recipes", "show", "demo"]).output)
+    assert load(str(tmp_path / "copy.yaml")).resolved == load("demo").resolved

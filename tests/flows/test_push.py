@@ -260,7 +260,7 @@ def test_no_token(hub: HubServer, workspace: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_card_that_the_hub_refuses(hub: HubServer, own: Path) -> None:
     card = own / "README.md"
-    card.write_text(card.read_text().replace('license: "unknown"', 'license: "my own"'))
+    card.write_text(card.read_text().replace('license: "other"', 'license: "my own"'))
     error = refused(cuvee(own, str(own), "org/sums"), 1)
     assert (
         'the Hub refuses what is sent: Invalid metadata in README.md. - "license" must be one of [apache-2.0' in error
@@ -279,7 +279,7 @@ def test_a_secret_in_the_recipe_stays_here_and_is_not_shown(hub: HubServer, own:
     manifest = own / "manifest.json"
     manifest.write_text(manifest.read_text().replace("a.jsonl", "https://me:hunter2@host/a.jsonl"))
     error = refused(cuvee(own, str(own), "org/sums"))
-    assert "manifest.json has what looks like a password, a key or a signed address in line" in error
+    assert "has what looks like a password, a key or a signed address under sources.a.jsonl (not shown)" in error
     assert "hunter2" not in error
     assert hub.repositories == {}
 
@@ -291,6 +291,10 @@ def test_a_secret_in_the_recipe_stays_here_and_is_not_shown(hub: HubServer, own:
         ("https://b.s3.amazonaws.com/x?X-Amz-Signature=0123456789abcdef", True),
         ("https://host/x.parquet?token=abcdefgh12", True),
         ("Bearer hf_" + "a" * 34, True),
+        ("https://ghp_0123456789@host/x.parquet", True),
+        ("--hf-token=mytoken456", True),
+        ("--chat-api-key supersecretkey123", True),
+        ("data/en-sk-parallel-mathematics-problems.jsonl", False),
         ("http://host:8000/v1", False),
         ("https://host/x.parquet?key=id", False),
         ("regexp_extract(answer, '#### (.*)', 1)", False),

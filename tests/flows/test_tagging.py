@@ -176,7 +176,9 @@ def test_the_report_as_printed(server: TaggerServer, folder: Path) -> None:
     options = ["--taxonomy", "kitchen.yaml", "--domain", "kind", "--map", "stove=cooking", "--votes", "3"]
     code, said = run("dishes.jsonl", "--model", model, "--difficulty", "hard", *options)
     assert code == 0
-    assert [line.rstrip() for line in said.splitlines()] == [
+    warning, *lines = [line.rstrip() for line in said.splitlines()]
+    assert warning.startswith("warning: model 'tagger': ")  # another may answer at this address tomorrow
+    assert lines == [
         "tagger on 4 of 6 rows of dishes.jsonl",
         "taxonomy kitchen.yaml, 3 votes a row",
         "",
