@@ -61,7 +61,7 @@ def test_a_problem_and_its_rollouts_are_shown_as_they_are() -> None:
     data |= {"rules": [{"rule": "r", "condition": BAD, "outcome": "fail"}], "measured": {"m": {"column": BAD}}}
     shown = printed(why.show, data | {"rollouts": {"pass_rate": [rollout]}})
     assert visible(shown) == shown
-    assert shown.count("owned") == 14
+    assert shown.count("owned") == 15
 
 
 def test_samples_beyond_where_the_rules_were_settled_are_marked(lab: Lab) -> None:
