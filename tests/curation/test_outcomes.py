@@ -163,7 +163,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 def test_every_rule_comes_out_as_if_all_n_were_drawn(
     con: duckdb.DuckDBPyConnection,
     given_problems: list[tuple[str, int | None, str | None]],

@@ -130,10 +130,9 @@ def test_another_process_and_another_folder_find_the_same_content(tmp_path: Path
     raw = RECIPE | {"sources": {"a": write(tmp_path, ROWS)}, "max_rejected": 1.0}
     first = run(tmp_path, ROWS)
     assert first.dataset is not None
-    for workspace, new in ((tmp_path / "workspace", False), (tmp_path / "other [place]", True)):
-        command = [sys.executable, "-c", AGAIN, json.dumps(raw), str(workspace)]
-        again = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert again.stdout == f"{new} {first.dataset.manifest['fingerprint']}\n"
+    command = [sys.executable, "-c", AGAIN, json.dumps(raw), str(tmp_path / "other [place]")]
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout == f"True {first.dataset.manifest['fingerprint']}\n"
 
 
 def test_another_decision_or_order_is_a_new_version(tmp_path: Path) -> None:
@@ -286,7 +285,7 @@ def recipes(draw: st.DrawFn) -> tuple[dict[str, Any], list[str], list[str]]:
     return sources, annotators, rules
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 @given(recipe=recipes(), holdout=st.sampled_from([0.0, 0.5]))
 def test_every_row_read_is_kept_dropped_or_rejected(recipe: Any, holdout: float) -> None:
     given_sources, annotators, rules = recipe
