@@ -205,7 +205,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any], file: str, known: Known) -> dict[str, Any]:
     """A recipe under an overlay. Raises RecipeError for sections and annotators that no recipe has."""
     changes = over.get("annotate")
-    asked = [(f"{section}", section, known.sections) for section in over]
+    asked = [(section, section, known.sections) for section in over]
     asked += [(f"annotate.{key}", key, known.annotators) for key in (changes if isinstance(changes, dict) else ())]
     for where, name, allowed in asked:
         if allowed and name not in allowed:
