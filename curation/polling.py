@@ -169,7 +169,7 @@ class Poll:
                 raise SamplingError(f"{self.client.where} refuses every question; the first: {refusal}") from refusal
 
     def _row(self, vote: Vote, said: dict[str, Any], reason: str | None, reply: Completion | None) -> dict[str, Any]:
-        about = {name: reply[name] for name in ABOUT} if reply is not None else dict.fromkeys(ABOUT)  # type: ignore[literal-required]
+        about = {name: reply[name] for name in ABOUT} if reply is not None else dict.fromkeys(ABOUT)  # type: ignore[literal-required]  # ABOUT names its keys
         return {"id": vote.id, "vote": vote.number, **said, "reason": reason, **about, "asked_at": datetime.now(UTC)}
 
     def _take(self, row: dict[str, Any] | None) -> None:

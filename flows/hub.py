@@ -10,7 +10,7 @@ class HubFailed(RuntimeError):
 
 def quieten() -> None:
     """Leaves progress and messages to us."""
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # loaded when asked for
     from huggingface_hub.utils.logging import set_verbosity_error
 
     disable_progress_bars()

@@ -69,7 +69,7 @@ def push(dataset: Dataset, name: str, public: bool, decisions: bool, progress: P
 def refuse_name(name: str) -> None:
     """Raises PushRefused for what cannot be a repository's name."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # loaded when asked for
 
     try:
         validate_repo_id(name)

@@ -38,7 +38,8 @@ from curation.sql import short
 from curation.tags import Tags
 from curation.taxonomy import UNDEFINED
 from curation.verify import JUDGE, VERIFIERS
-from flows.recipe_file import SHIPPED, Known, RecipeError, dump, locate, read, shipped_names
+from flows.overlay import Known
+from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 
 __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
 __all__ += ["dump", "load", "locate", "resolve", "shipped_names"]

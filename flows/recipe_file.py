@@ -2,9 +2,6 @@
 
 `extends: NAME` inherits key by key; `null` removes a key, lists are replaced. An override is a recipe of one key on top.
 
-An overlay changes any recipe, for another place or size (recipes/overlays/tiny.yaml). It changes only what is there, apart
-from sources; `"*"` replaces all that is there; and under `annotate` its keys are annotators, whatever their entries are called.
-
 YAML is 1.2: `no` and `yes` are words, 1e-6 is a number. Paths are relative to the file they stand in, those of an
 override to the folder one is in.
 """
@@ -15,21 +12,19 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from curation.sql import short
 from curation.taxonomy import is_path
+from flows.overlay import Known, mistakes, overlaid
 
 SHIPPED = Path(__file__).parent / "recipes"
 OVERLAYS = SHIPPED / "overlays"
-EVERY = "*"
-"""In an overlay: every key that is there."""
 MOST_VALUES = 100_000
 """Keys and values of a recipe, those that anchors repeat counted each time."""
 DEEPEST = 100
@@ -41,13 +36,6 @@ class RecipeError(ValueError):
 
     def __init__(self, file: str, mistakes: list[str]) -> None:
         super().__init__("\n".join(f"{file}: {mistake}" for mistake in mistakes))
-
-
-class Known(NamedTuple):
-    """What a recipe may have; nothing is refused where it is empty."""
-
-    sections: Collection[str] = ()
-    annotators: Collection[str] = ()
 
 
 def read(
@@ -62,11 +50,14 @@ def read(
     raw.setdefault("name", path.stem)
     for overlay in overlays:
         file = _file(overlay) or _shipped(overlay, OVERLAYS, "overlay")
-        raw = _overlaid(raw, _inherited(file, ()), str(file), known or Known())
+        over = _inherited(file, ())
+        if wrong := mistakes(over, known or Known()):
+            raise RecipeError(str(file), wrong)
+        raw = overlaid(raw, over)
     for key, text in overrides.items():
         raw = _overridden(raw, key, text)
-    if mistakes := [f"{key}: {why}" for key, why in _not_plain(raw, "")]:
-        raise RecipeError(str(path), mistakes)
+    if wrong := [f"{key}: {why}" for key, why in _not_plain(raw, "")]:
+        raise RecipeError(str(path), wrong)
     return path, raw
 
 
@@ -200,55 +191,6 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any], file: str, known: Known) -> dict[str, Any]:
-    """A recipe under an overlay. Raises RecipeError for sections and annotators that no recipe has."""
-    changes = over.get("annotate")
-    asked = [(section, section, known.sections) for section in over]
-    asked += [(f"annotate.{key}", key, known.annotators) for key in (changes if isinstance(changes, dict) else ())]
-    for where, name, allowed in asked:
-        if allowed and name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise RecipeError(file, [f"{where}: is nothing that a recipe has; {hint}There are {', '.join(allowed)}"])
-    result = dict(base)
-    for section, changes in over.items():
-        here = result.get(section)
-        if isinstance(here, dict) and isinstance(changes, dict):
-            result[section] = _changed(here, _about_what_is_there(section, here, changes))
-        elif section in result or not isinstance(changes, (dict, list, NoneType)):
-            result[section] = changes
-            if changes is None:
-                del result[section]
-    return result
-
-
-def _about_what_is_there(section: str, here: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    if section == "sources":
-        return changes
-    if section == "annotate":
-        kinds = {key: entry.get("is", key) if isinstance(entry, dict) else key for key, entry in here.items()}
-        return {key: changes[kind] for key, kind in kinds.items() if isinstance(kind, str) and kind in changes}
-    if section in ("keep", "models"):  # whose keys are names
-        return {key: value for key, value in changes.items() if key in here or key == EVERY}
-    return changes
-
-
-def _changed(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`_merged`, with EVERY before the other keys."""
-    every = {key: over[EVERY] for key in base} if EVERY in over else base
-    result = {key: value for key, value in every.items() if value is not None or EVERY not in over}
-    for key, value in over.items():
-        if key == EVERY:
-            continue
-        if isinstance(value, dict) and isinstance(result.get(key), (dict, type(None))):
-            result[key] = _changed(result.get(key) or {}, value)
-        elif value is None:
-            result.pop(key, None)
-        else:
-            result[key] = value
-    return result
 
 
 def _overridden(raw: dict[str, Any], key: str, text: str) -> dict[str, Any]:
