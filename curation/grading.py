@@ -13,7 +13,7 @@ from curation.duck import batches
 from curation.graders import Graders, job
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
-from curation.standing import Group
+from curation.standing import Group, Standing
 from curation.verify import Verdict
 
 BATCH = 1024
@@ -48,6 +48,14 @@ def grade_stored(
             query = f"""select rollout, id, verifier, prompt, answer, text, verifier_args
                 from {scan} join ungraded using (rollout, filename) join asked using (problem)"""
             _grade(group, graders, batches(cursor, query, BATCH), step)
+
+
+def grade_missing(work: annotate.Work, name: str, groups: Sequence[Group], known: Standing) -> bool:
+    """Grades what has no verdict yet, and says whether there was any."""
+    if known.ungraded.num_rows:
+        with work.progress.step(name, known.ungraded.num_rows, "verdicts") as step:
+            grade_stored(work.con, work.graders(), groups, known.ungraded, step)
+    return bool(known.ungraded.num_rows)
 
 
 def _grade(group: Group, graders: Graders, rows: pa.RecordBatchReader, step: Step) -> None:

@@ -7,7 +7,9 @@
         for verdict in grader.grade_many(jobs):           # in order, memory flat
             ...
 
-A job's `args` may hold `question`, the problem's text, which is shown too, and `rubric` (quality).
+A job's `args` may hold `question`, the problem's text, which is shown too, `rubric` (quality, score), and `kind`, where the
+problem is of another kind than the judge's. A score is the verdict's `extracted`, as text ("8"; "7.5", the mean of two): a rule
+reads it with `try_cast(extracted as double)`. A verdict that is an error has none.
 """
 
 import asyncio
@@ -19,8 +21,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from curation.client import Client
-from curation.judge import Judge, Unreadable
-from curation.judge_prompt import Text
+from curation.judge import Constrained, Judge, Unreadable
+from curation.judge_prompt import Kind, Text, check
 from curation.reach import RunningServer
 from curation.replies import Refused
 from curation.sql import short
@@ -29,7 +31,6 @@ from curation.verify.agreement import Outcome
 from curation.verify.extract import NO_ANSWER, NOT_CLOSED, final_text, last_boxed, stated_answer
 from curation.verify.jobs import Job, JobTuple, in_order
 
-CONTRADICTS = "the judge contradicts itself"
 PATIENCE = 120.0
 """Seconds that servers may be away before the work is given up."""
 _AHEAD = 4
@@ -59,7 +60,8 @@ class Judging:
 
     def __post_init__(self) -> None:
         # Once: the client knows a prompt and its sampling parameters by identity.
-        self._prompt, self._sampling = self.judge.prompt, self.judge.sampling
+        self._prompt = self.judge.prompt
+        self._kinds: dict[Kind, tuple[Judge, Constrained]] = {}
         self._numbers = itertools.count()
 
     async def grade(self, job: Job | JobTuple) -> Verdict:
@@ -71,32 +73,41 @@ class Judging:
         shown = self._shown(Job(*job))
         if isinstance(shown, Verdict):
             return shown
-        about, reference, graded = shown
+        judge, about, reference, graded = shown
+        # A score stands where what was judged stands otherwise: no rule may take the one for the other.
+        compared = None if judge.kind == "score" else graded.text
         number, words, reasons = next(self._numbers), [], []
         try:
             for order, texts in enumerate([(reference, graded), (graded, reference)][: 1 + self.judge.twice]):
-                word, reason = await self._opinion(about, *texts, f"judge-{number}-{order}")
+                word, reason = await self._opinion(judge, about, *texts, f"judge-{number}-{order}")
                 words.append(word)
                 reasons.append(reason)
         except Refused as refusal:
-            return self._verdict("error", graded.text, f"the judge gave no answer: {refusal}")
+            return self._verdict("error", compared, f"the judge gave no answer: {refusal}")
         except Unreadable as trouble:
-            return self._verdict("error", graded.text, str(trouble))
-        if len(set(words)) > 1:
-            return self._verdict("error", graded.text, f"{CONTRADICTS}: {words[0]}, and the other way round {words[1]}")
-        why = f": {reasons[0]}" if reasons[0] else ""
-        return self._verdict(self.judge.words[words[0]], graded.text, f"the judge says {words[0]}{why}")
+            return self._verdict("error", compared, str(trouble))
+        outcome, score, said = judge.settled(words, reasons[0])
+        return self._verdict(outcome, score or compared, said)
 
-    def _shown(self, job: Job) -> tuple[str | None, Text, Text] | Verdict:
-        """The problem, where it is known, and the two texts; a verdict where there is nothing to ask."""
+    def _of(self, kind: Kind) -> tuple[Judge, Constrained]:
+        """The judge as it is asked about problems of a kind, and how its replies are drawn."""
+        if kind not in self._kinds:
+            judge = self.judge.of(kind)
+            self._kinds[kind] = judge, judge.sampling
+        return self._kinds[kind]
+
+    def _shown(self, job: Job) -> tuple[Judge, str | None, Text, Text] | Verdict:
+        """Who is asked, the problem, where it is known, and the two texts; a verdict where there is nothing to ask."""
         try:
             args = decode_args(job.args)
+            check(args)
         except (ValueError, RecursionError) as error:
             return self._verdict("error", None, str(error))
+        judge, _ = self._of(args.get("kind") or self.judge.kind)
         text = final_text(job.completion)
         if text is None:
             return Verdict("wrong", None, NOT_CLOSED)
-        if self.judge.kind == "quality":
+        if judge.kind != "equivalence":
             reference = Text("rubric", str(args.get("rubric") or self.judge.rubric or ""))
             graded = Text("response", text)
             missing = "there is no rubric"
@@ -115,21 +126,22 @@ class Judging:
         for name, shown in ((reference.name, reference.text), (graded.name, graded.text), ("problem", about or "")):
             if len(shown) > (most := self.judge.max_characters):
                 said = f"the {name} has {len(shown):,} characters, and the judge is shown at most {most:,}"
-                return self._verdict("error", short(graded.text), said)
-        return about, reference, graded
+                return self._verdict("error", None if judge.kind == "score" else short(graded.text), said)
+        return judge, about, reference, graded
 
-    async def _opinion(self, about: str | None, one: Text, other: Text, name: str) -> tuple[str, str]:
+    async def _opinion(self, judge: Judge, about: str | None, one: Text, other: Text, name: str) -> tuple[str, str]:
         """What the judge says of two texts in this order. Raises Refused and Unreadable."""
-        if self.judge.kind == "equivalence":
+        if judge.kind == "equivalence":
             one, other = one._replace(name="first answer"), other._replace(name="second answer")
-        rendered = self._prompt.render(self.judge.question(about, one, other))
+        rendered = self._prompt.render(judge.question(about, one, other))
+        _, sampling = self._of(judge.kind)
         self.cost.calls += 1
-        reply = await self.client.complete(rendered, self._prompt, self._sampling, self.judge.reply_tokens, name)
+        reply = await self.client.complete(rendered, self._prompt, sampling, judge.reply_tokens, name)
         self.cost.tokens += reply["tokens"]
         self.cost.prompt_tokens += reply["prompt_tokens"] or 0
         if reply["finish_reason"] == "length":
-            raise Unreadable(f"the judge's reply was cut off at {self.judge.reply_tokens:,} tokens")
-        return self.judge.read(reply["text"])
+            raise Unreadable(f"the judge's reply was cut off at {judge.reply_tokens:,} tokens")
+        return judge.read(reply["text"])
 
     def _verdict(self, outcome: Outcome, extracted: str | None, reason: str) -> Verdict:
         return Verdict(outcome, extracted, f"{self.client.name}: {reason}"[:500])

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from curation import problem, sql
 from curation.duck import arrow, connect, literal, quoted
+from curation.judge_prompt import check as check_judged
 from curation.source import ROW, Source, SourceError
 from curation.verify import JUDGE, VERIFIERS, check_args
 
@@ -152,9 +153,9 @@ def _refuse(row: Mapping[str, Any]) -> None:
     args = {} if row["verifier_args"] is None else _json("verifier_args", row["verifier_args"])
     if not isinstance(args, dict):
         raise _Refused("verifier_args is not a JSON object")
-    if row["verifier"] in VERIFIERS:
+    if row["verifier"] is not None:
         try:
-            check_args(row["verifier"], args)
+            check_judged(args) if row["verifier"] == JUDGE else check_args(row["verifier"], args)
         except ValueError as error:
             raise _Refused(str(error).replace(":", ",")) from error  # all of it says what is wrong
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 from curation.settling import Settling, settling
 
 MISSING, ASKED, PASS, FAIL, CUT_OFF, ERROR = range(6)
-"""Of a sample: not drawn; being drawn or graded; the verdict; cut off at max_tokens; the grader failed."""
+"""Of a sample: not drawn; being drawn or graded; the verdict; cut off at max_tokens; no verdict to be had: the grader
+failed, or the problem names none."""
 WORTH_A_GUESS = 0.5
 """Chance of being needed from which an idle slot draws a sample that may turn out not to be."""
 

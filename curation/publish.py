@@ -58,7 +58,7 @@ class Dataset:
         sets = [
             file for splits in self.manifest["sets"].values() for split in splits.values() for file in split["files"]
         ]
-        tables = [f"{self.folder}/{name}" for name in ("decisions.parquet", *sets)]
+        tables = [f"{self.folder}/{name}" for name in ("decisions.parquet", *self.manifest.get("tables", []), *sets)]
         return self.store.fs.exists(f"{self.folder}/README.md") and all(map(self.store.is_table, tables))
 
     @property
@@ -124,6 +124,7 @@ def publish(
     manifest: Mapping[str, Any],
     recipe: str,
     besides: Sequence[str] = (),
+    tables: Mapping[str, str] | None = None,
 ) -> tuple[Dataset, bool]:
     """Publishes the view `decisions` of `con`, and of its kept rows one config per set.
 
@@ -132,10 +133,12 @@ def publish(
     manifest: what the run wants recorded; needs `name`, `counts`, `rules`, `sources`.
     recipe: the resolved recipe as YAML, for the card.
     besides: columns that are no content: with other values in them alone nothing new is published.
+    tables: further files by their path in the dataset, as SQL.
     Gives the dataset and True, or the newest version and False when its content is the same.
     """
     name = str(manifest["name"])
-    fingerprint = _fingerprint(con, sets, besides)
+    tables = tables or {}
+    fingerprint = _fingerprint(con, sets, besides, tables)
     found = versions(store, name)
     if found:
         newest = find(store, name)
@@ -158,12 +161,15 @@ def publish(
     columns = [quoted(row[0]) for row in con.execute("describe decisions").fetchall()]
     reader = batches(con, f"select {', '.join(columns)} from decisions order by {order}", ROW_GROUP_ROWS)
     store.write_table(f"{folder}/decisions.parquet", reader)
+    for path, rows in tables.items():
+        store.write_table(f"{folder}/{path}", batches(con, rows, ROW_GROUP_ROWS))
 
     whole = dict(manifest) | {
         "version": version,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": fingerprint,
         "sets": configs,
+        "tables": list(tables),
     }
     store.write(f"{folder}/README.md", card(whole, recipe).encode())
     store.write_json(f"{folder}/{MANIFEST}", whole)
@@ -184,22 +190,31 @@ def _claim(store: Store, name: str) -> str:
     return f"{day}.{number}"
 
 
-def _fingerprint(con: duckdb.DuckDBPyConnection, sets: Mapping[str, str], besides: Sequence[str]) -> str:
+def _fingerprint(
+    con: duckdb.DuckDBPyConnection, sets: Mapping[str, str], besides: Sequence[str], tables: Mapping[str, str]
+) -> str:
     """A hash of all content: the decisions in any order, the sets in theirs. Rows' hashes are summed up."""
-    content = f"* exclude ({', '.join(quoted(name) for name in besides)})" if besides else "*"
-    decisions = f"select r::varchar as r from (select {content} from decisions) as r"
+    own = f"select r::varchar as r from (select {_content(con, 'decisions', besides)} from decisions) as r"
+    others = [f"select r::varchar as r from ({rows}) as r" for rows in tables.values()]
     ordered = [
-        f"select concat(row_number() over (), ' ', r::varchar) as r from (select {content} from ({rows})) as r"
+        f"select concat(row_number() over (), ' ', r::varchar) as r from (select {_content(con, rows, besides)} from ({rows})) as r"
         for rows in sets.values()
     ]
     hasher = hashlib.sha256()
-    for rows in (decisions, *ordered):
+    for rows in (own, *others, *ordered):
         sums = con.execute(
             f"""select count(*), sum(md5_number_lower(r)::hugeint), sum(md5_number_upper(r)::hugeint) from ({rows})"""
         ).fetchall()
         hasher.update(f"{sums};".encode())
     hasher.update(json.dumps(list(sets)).encode())
     return hasher.hexdigest()
+
+
+def _content(con: duckdb.DuckDBPyConnection, rows: str, besides: Sequence[str]) -> str:
+    """SQL for the columns that are content."""
+    there = {row[0] for row in con.execute(f"select column_name from (describe {rows})").fetchall()}
+    left_out = ", ".join(quoted(name) for name in besides if name in there)
+    return f"* exclude ({left_out})" if left_out else "*"
 
 
 def _write_split(

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from curation.annotate import Annotator, HowItRuns, Work, count
 from curation.client import Client
 from curation.duck import literal, mapped
-from curation.grading import grade_stored
+from curation.grading import grade_missing
 from curation.model import Model, api_key, identity
 from curation.outcomes import CUT_OFF, ERROR, MISSING, Outcomes
 from curation.prompt import Prompt
@@ -34,6 +34,8 @@ class Sampled(Annotator, Sampling):
         "raise it if RL will use a larger one (cut-off samples are continued, not drawn again)"
     )
     """What to do when many samples are cut off."""
+    SAMPLED: ClassVar[str] = "verifier is not null"
+    """SQL for the problems that are sampled."""
 
     model: str
     """Which of the recipe's models is sampled."""
@@ -81,7 +83,7 @@ class Sampled(Annotator, Sampling):
 
     def groups(self, work: Work) -> list[Group]:
         """The problems to sample, by the rollouts they belong to: sources with the same prompt share a group."""
-        gradable = f"problems join {self.patterns(work)} using (id) where verifier is not null"
+        gradable = f"problems join {self.patterns(work)} using (id) where {self.SAMPLED}"
         sources = [source for (source,) in work.con.execute(f"select distinct source from {gradable}").fetchall()]
         by_hash: dict[str, tuple[Rollouts, list[str]]] = {}
         for source, rollouts in self.rollouts(work, sorted(sources)).items():
@@ -135,9 +137,7 @@ class Sampled(Annotator, Sampling):
     def draw(self, work: Work, name: str, groups: list[Group]) -> Outcomes:
         """Draws and grades what is missing, and gives what is known then."""
         known = self.standing(work, groups, work.retry_errors)
-        if known.ungraded.num_rows:  # first: it may settle all
-            with work.progress.step(name, known.ungraded.num_rows, "verdicts") as step:
-                grade_stored(work.con, work.graders(), groups, known.ungraded, step)
+        if grade_missing(work, name, groups, known):  # first: it may settle all
             known = self.standing(work, groups)
         if known.open:
             self._sample(work, name, groups, known)  # what it learns is in `known` too
@@ -146,7 +146,7 @@ class Sampled(Annotator, Sampling):
         for group in groups:
             work.store.merge(group.rollouts.folder)
             work.store.merge(group.rollouts.verdict_folder)
-        ungradable = count(work.con, "problems semi join wanted using (id) where verifier is null")
+        ungradable = count(work.con, f"problems semi join wanted using (id) where not ({self.SAMPLED})")
         if ungradable:
             work.store.warn(
                 f"{name}: {ungradable} problems name no verifier and are not sampled; what it measures stays unknown for "

@@ -198,6 +198,8 @@ class Sampler:
                 self._due.set()
             if drawn["finish_reason"] == "length":
                 self._know(place, CUT_OFF)
+            elif row["verifier"] is None:
+                self._know(place, ERROR)
             else:
                 await self._grade(place, number, row, drawn["rollout"], drawn["text"])
             self.step.advance(1, tokens=drawn["tokens"])

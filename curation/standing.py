@@ -80,7 +80,8 @@ def standing(
             con,
             f"""select {number}::int as "group", problem, ({first} + problem) * {n} + sample_index as place,
                 case when short then {MISSING} when cut_off then {CUT_OFF} when outcome = 'correct' then {PASS}
-                     when outcome = 'wrong' then {FAIL} when outcome = 'error' then {ERROR} else {ASKED} end::utinyint as code,
+                     when outcome = 'wrong' then {FAIL} when outcome = 'error' or numbered.verifier is null then {ERROR}
+                     else {ASKED} end::utinyint as code,
                 case when code in ({MISSING}, {ASKED}) then rollout end as rollout,
                 case when code = {ASKED} then filename end as filename
             from {group.rollouts.graded(n, max_tokens, "numbered", retry_errors)} as graded

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -39,6 +40,8 @@ from curation.duck import batches, connect, parquet, quoted, sql_type
 
 MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
+TEMPORARY = "tmp"
+"""Folder of a local workspace for files of the run that holds it."""
 WITH_PARTS = ("pools", "annotations", "rollouts", "verdicts")
 # Nested columns with row groups over 16 MB cannot be read back by datasets' reader.
 ROW_GROUP_ROWS = 4096
@@ -326,6 +329,7 @@ class Store:
 
     def _clear(self) -> None:
         """Removes what writers that were killed have left under temporary names; nobody reads it, but disks fill."""
+        shutil.rmtree(f"{self.root}/{TEMPORARY}", ignore_errors=True)
         for folder, _, names in os.walk(self.root):
             for name in filter(_TEMPORARY.fullmatch, names):
                 with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import duckdb
 import pyarrow as pa
 
-from curation import balance, problem
+from curation import balance
 from curation import pool as pools
 from curation.annotate import Work, count
 from curation.asked import Asked
@@ -24,7 +24,7 @@ from curation.balance import Balanced
 from curation.balancing.targets import RULE
 from curation.budget import Budget, BudgetSpent
 from curation.contamination import Contamination
-from curation.duck import arrow, quoted
+from curation.duck import arrow
 from curation.judge_record import record
 from curation.model import served_name
 from curation.progress import Progress
@@ -33,7 +33,9 @@ from curation.rules import Decisions
 from curation.sampled import Sampled
 from curation.store import Store, WorkspaceDamaged
 from curation.verify import JUDGE
-from flows.recipe import AnnotatorStep, Loaded, Recipe
+from distill.building import Builder
+from flows import distill
+from flows.recipe import AnnotatorStep, Loaded
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -157,6 +159,7 @@ def _curate(
             for step in loaded.steps:
                 if isinstance(step.annotator, (Sampled, Asked)):
                     budget.check(step.annotator.model, recipe.models[step.annotator.model].price)
+        written = call("student", distill.renderer, loaded) if loaded.wanted.distils else None
         decisions = Decisions(con, "problems", list(recipe.sources))
         _apply(decisions, loaded, after=0)
         if until == "pool":
@@ -179,8 +182,16 @@ def _curate(
         if recipe.balance is not None:
             balanced = call(RULE, _balance, store, decisions, loaded)
         decisions.finish(recipe.holdout, recipe.seed)
+        builder = distill.builder(loaded, work, decisions, written)
+        for name in loaded.wanted.sets:
+            try:
+                call(f"sets.{name}", distill.build, builder, decisions, recipe, name)
+            except StepFailed as error:
+                if isinstance(error.__cause__, BudgetSpent):
+                    return _stopped(decisions, work, f"sets.{name}: {error.__cause__}")
+                raise
         seconds = time.monotonic() - started
-        dataset, new = call("publish", _publish, store, con, decisions, balanced, loaded, work, seconds)
+        dataset, new = call("publish", _publish, store, con, decisions, balanced, loaded, work, builder, seconds)
         return Outcome(dataset, new, work.drawn, store.warnings)
 
 
@@ -218,6 +229,7 @@ def _publish(
     balanced: Balanced | None,
     loaded: Loaded,
     work: Work,
+    builder: Builder,
     seconds: float,
 ) -> tuple[Dataset, bool]:
     recipe, pool = loaded.recipe, work.pool
@@ -255,19 +267,12 @@ def _publish(
         "drawn": work.drawn,
         "seconds": round(seconds, 1),
     }
-    sets = {"rl": _rl(decisions, loaded.recipe)} if recipe.sets.rl is not None else {}
+    built = {name: builder.built[name] for name in recipe.sets}
+    manifest |= distill.record(builder, built)
     besides = [step.prefix + name for step in loaded.steps for name in step.annotator.BESIDES]
-    return publish(store, con, sets, f"{decisions.source_order}, row", manifest, loaded.yaml, besides)
-
-
-def _rl(decisions: Decisions, recipe: Recipe) -> str:
-    """SQL for the set that RL trains on: problems that stay, with what was measured, in the order asked for."""
-    order = None if recipe.balance is None else recipe.balance.ordering(recipe.seed)
-    columns = [*problem.SCHEMA.names, *(name for annotator in decisions.measured for name in annotator.columns.names)]
-    return (
-        f"select {', '.join(quoted(name) for name in columns)}, split from decisions where kept "
-        f"order by {order or f'{decisions.source_order}, row'}"
-    )
+    sets = {name: one.rows for name, one in built.items()}
+    order = f"{decisions.source_order}, row"
+    return publish(store, con, sets, order, manifest, loaded.yaml, besides, distill.tables(built))
 
 
 def _record(step: AnnotatorStep, work: Work, loaded: Loaded) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import NoneType, UnionType
 from typing import Any, get_args
 
@@ -38,8 +38,10 @@ from curation.sql import short
 from curation.tags import Tags
 from curation.taxonomy import UNDEFINED
 from curation.verify import JUDGE, VERIFIERS
+from flows import recipe_sets
 from flows.overlay import Known
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
+from flows.recipe_sets import Wanted
 
 __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
 __all__ += ["dump", "load", "locate", "resolve", "shipped_names"]
@@ -66,21 +68,6 @@ LICENSES = "licenses"
 """Name of the rule that `allow_licenses` is."""
 TAKEN = {"pool", RULE, "publish"}
 """Steps of a run that are no annotator's."""
-
-
-class RLSet(BaseModel):
-    """The set that RL trains on: the problems that stay, with their measurements."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Sets(BaseModel):
-    """The sets to build, each a config of the dataset."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    rl: RLSet | None = None
-    """Problems and their measurements, for RL."""
 
 
 class RLStage(BaseModel):
@@ -133,14 +120,20 @@ class Recipe(BaseModel):
     """Share of the problems set aside as split `test`, by hash of the cluster."""
     balance: Balance | None = None
     """How many of the problems that every rule keeps stay, of every kind and difficulty, and in which order."""
-    sets: Sets = Sets(rl=RLSet())
-    """The sets to build."""
+    student: dict[str, Any] | None = None
+    """Who learns from the traces: `model`, one of the models, whose chat template and tokenizer the sets are written for."""
+    traces: dict[str, dict[str, Any]] = {}
+    """Where traces come from, by name: drawn (`model`, `n`, ...) or given with the problems (`text`, `thinking`: SQL)."""
+    trace_checks: dict[str, Any] | None = None
+    """Settings of what is measured of traces."""
+    sets: dict[str, dict[str, Any] | None] = {"rl": {}}
+    """The sets to build, each a config of the dataset: rl, sft, fusion, preference, process, or a name of one's own with `is`."""
     train: Train = Train()
     """The training stages."""
     differs: list[str] = []
     """What the paper does not say, or what is done otherwise here; it goes on the card."""
 
-    @field_validator("sources", "models", "annotate", "keep")
+    @field_validator("sources", "models", "annotate", "keep", "traces", "sets")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for key in value:
@@ -184,6 +177,8 @@ class Loaded:
     """Where difficulty is measured otherwise than RL will sample."""
     judge: Judge | None = None
     """What grades problems whose verifier is `judge`."""
+    wanted: Wanted = field(default_factory=Wanted)
+    """The sets, and the traces that they are made of."""
 
     @property
     def over_counts(self) -> list[Rule]:
@@ -245,11 +240,15 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         placed = rules.place(keep, [step.measured for step in steps])
     except RuleError as error:
         raise RecipeError(file, [f"keep.{error.rule}: {short(keep[error.rule])!r} {error}"]) from error
-    if recipe.balance is not None:
-        columns = rules.schema_after(step.measured for step in steps)
-        if wrong := recipe.balance.mistakes(columns) + _no_domains(recipe.balance, steps):
-            raise RecipeError(file, [f"balance.{mistake}" for mistake in wrong])
-    return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps), judge)
+    columns = rules.schema_after(step.measured for step in steps)
+    if recipe.balance is not None and (wrong := recipe.balance.mistakes(columns) + _no_domains(recipe.balance, steps)):
+        mistakes += [f"balance.{mistake}" for mistake in wrong]
+    wanted, wrong = recipe_sets.resolve(
+        recipe.sets, recipe.traces, recipe.student, recipe.trace_checks, recipe.models, steps, columns, _mistakes
+    )
+    if mistakes := mistakes + wrong:
+        raise RecipeError(file, mistakes)
+    return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps), judge, wanted)
 
 
 def _with_condition(step: AnnotatorStep, above: list[AnnotatorStep]) -> AnnotatorStep:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 WRITER, READER = "hf_writer", "hf_reader"
 """Tokens: one that may write, one that may only read. Any other is not known."""
@@ -100,6 +100,10 @@ class HubServer:
                 except Refused as error:
                     status, data = error.status, json.dumps(error.body).encode()
                     headers = {"X-Error-Code": error.code} if error.code else {}
+                if (wanted := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")) and status == 200:
+                    first, size = int(wanted[1]), len(data)
+                    status, data = 206, data[first : int(wanted[2]) + 1]
+                    headers |= {"Content-Range": f"bytes {first}-{first + len(data) - 1}/{size}"}
                 self.send_response(status)
                 for name, value in ({"Content-Length": str(len(data))} | headers).items():
                     self.send_header(name, value)
@@ -182,6 +186,13 @@ def tree(hub: HubServer, token: str, _body: bytes, name: str, revision: str) -> 
     return [{"type": "file", "path": path, "size": len(data), "oid": ""} for path, data in files.items()], {}
 
 
+def paths_info(hub: HubServer, token: str, body: bytes, name: str, revision: str) -> Answer:
+    files = hub.repository(name, token).files(revision)
+    asked = [path for path in parse_qs(body.decode())["paths"] if path in files]
+    last = {"id": "0" * 40, "title": "x", "date": "2025-02-03T04:05:06.000Z"}
+    return [{"type": "file", "path": p, "size": len(files[p]), "oid": "", "lastCommit": last} for p in asked], {}
+
+
 def preupload(hub: HubServer, token: str, body: bytes, name: str) -> Answer:
     there = hub.repository(name, token).files()
 
@@ -256,6 +267,7 @@ ROUTES: list[tuple[str, tuple[str, ...], Callable[..., Answer]]] = [
     (rf"/api/datasets/{NAME}/commit/main", ("POST",), commit),
     (rf"/api/datasets/{NAME}/tag/(\w+)", ("POST",), tag),
     (rf"/api/datasets/{NAME}/tree/(\w+)", ("GET",), tree),
+    (rf"/api/datasets/{NAME}/paths-info/(\w+)", ("POST",), paths_info),
     (rf"/api/datasets/{NAME}(?:/revision/(.+))?", ("GET",), info),
     (rf"/datasets/{NAME}\.git/info/lfs/objects/batch", ("POST",), batch),
     (r"/objects/(\w+)", ("PUT",), upload),

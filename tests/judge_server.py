@@ -82,9 +82,17 @@ class JudgeServer:
         prompt = body["messages"][-1]["content"]
         self.bodies.append(body)
         self.prompts.append(prompt)
-        said = self.reply if self.reply is not None else json.dumps({"verdict": self.verdict(prompt)})
+        said = self.reply if self.reply is not None else json.dumps(self.said(prompt))
         choice = {"finish_reason": self.finish_reason, "message": {"role": "assistant", "content": said}}
         return {"choices": [choice], "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": 7}}
+
+    def said(self, prompt: str) -> dict[str, Any]:
+        """A verdict; of what is to be scored the last number in the response, one less when the response comes first."""
+        if '"score"' not in outside(prompt):
+            return {"verdict": self.verdict(prompt)}
+        found = texts(prompt)
+        score = int(re.findall(r"\d+", found["response"])[-1])
+        return {"score": score - (self.prefers_first and [*found].index("response") < [*found].index("rubric"))}
 
     def verdict(self, prompt: str) -> str:
         if order := re.search(r"SAY (\w+)", outside(prompt)):

@@ -136,7 +136,9 @@ def files_of(patterns: Iterable[str]) -> list[File]:
                     kind = "parquet" if file.read(4) == b"PAR1" else "jsonl"
                 found.append(File(path, kind, _digest(fs, inside, kind), fs.modified(inside).astimezone(UTC)))
             except (OSError, pa.ArrowException) as error:
-                raise ImportRefused(f"{path} cannot be read to its end: {error}") from error
+                folder = _folder(path)  # a pattern may name one too
+                said = f"FILE: {folder}" if folder else f"{path} cannot be read to its end: {error}"
+                raise ImportRefused(said) from error
     return found
 
 

@@ -311,9 +311,10 @@ def _requested(found: Row, asked: Asked | None, settings: Mapping[str, float]) -
 
 
 def _content(one: Sample) -> bytes | None:
-    """A digest of the token ids, or where there are none of the text."""
+    """A digest of the token ids, or where there are none of the thinking and the text."""
     if one.token_ids is not None:
         telling, said = len(one.token_ids) >= TELLING_TOKENS, str(one.token_ids)
     else:
-        telling, said = len(one.text) >= TELLING_CHARACTERS, one.text
+        said = (one.reasoning or "") + one.text
+        telling = len(said) >= TELLING_CHARACTERS
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest() if telling else None

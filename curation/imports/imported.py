@@ -117,7 +117,8 @@ def elsewhere(store: Store, con: duckdb.DuckDBPyConnection, gathered: Gathered) 
     equal = samples = 0
     everything = parquet([str(gathered.path)])
     # The texts are hashed before anything is joined, and never held.
-    said = f"select rollout, problem_id, hash(text) as said, length(text) >= {TELLING_CHARACTERS} as telling from"
+    whole = "coalesce(reasoning, '') || text"
+    said = f"select rollout, problem_id, hash({whole}) as said, length({whole}) >= {TELLING_CHARACTERS} as telling from"
     for number, rollouts in enumerate(gathered.groups):
         found = con.execute(
             f"""with staged as materialized (

@@ -5,6 +5,7 @@
     open-r1   problem, generations, finish_reasons, correctness_math_verify: lists of equal length
     vllm      `vllm run-batch`: custom_id, response.body.choices; RequestOutput: prompt, outputs[text, token_ids, ...]
     plain     prompt | problem | question, completion | response | output | generation | text; or messages
+    openthoughts, s1, s1-deepseek, s1-gemini, limo: published sets of traces (published.py)
 
 A row comes to one row for each completion in it, under the names that sample.py looks at.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curation.imports import published
 from curation.imports.sample import (
     BESIDE,
     COLUMNS,
@@ -56,8 +58,15 @@ def _trl(row: Row) -> Iterator[Row | Bad]:
 
 def _open_r1(row: Row) -> Iterator[Row | Bad]:
     right = row.get("correctness_math_verify") or row.get("correctness_llama")
-    found = {"prompt": None, "completion": as_list("generations", row.get("generations")), "score": right}
-    yield from _many(row | found)
+    generations = as_list("generations", row.get("generations"))
+    complete = parsed(row.get("is_reasoning_complete"))
+    flags = complete if isinstance(complete, list) and len(complete) == len(generations) else [None] * len(generations)
+    found = _many(row | {"prompt": None, "completion": generations, "score": right})
+    if not generations:
+        yield from found
+        return
+    for one, flag in zip(found, flags, strict=True):
+        yield one if isinstance(one, Bad) else published.with_thinking(one, one["completion"], flag)
 
 
 def _vllm(row: Row) -> Iterator[Row | Bad]:
@@ -124,9 +133,11 @@ def _many(row: Row) -> Iterator[Row | Bad]:
         return
     if not several:
         yield Bad("no completion")
+    lists = {name for field in BESIDE for name in COLUMNS[field]}
+    rest = {name: value for name, value in row.items() if name not in lists}
     for number, text in enumerate(several):
         try:
-            found = row | {"completion": text}
+            found = rest | {"completion": text}
             for field in BESIDE[1:]:
                 if (value := named(row, field)) is not None:
                     found[field] = _beside(field, value, number, len(several))
@@ -157,8 +168,22 @@ LAYOUTS: dict[str, Layout] = {
     "trl": Layout("sent", _trl),
     "open-r1": Layout("problem", _open_r1),
     "vllm": Layout("sent", _vllm),
+    "openthoughts": Layout("problem", published.openthoughts),
+    "s1": Layout("problem", published.s1),
+    "s1-deepseek": Layout("problem", published.s1_deepseek),
+    "s1-gemini": Layout("problem", published.s1_gemini),
+    "limo": Layout("problem", published.limo),
     "plain": Layout("either", _plain),
 }
+
+
+PUBLISHED = {
+    "s1": {"question", "thinking_trajectories", "attempt"},
+    "s1-deepseek": {"question", "deepseek_thinking_trajectory", "deepseek_attempt"},
+    "s1-gemini": {"question", "gemini_thinking_trajectory", "gemini_attempt"},
+    "openthoughts": {"problem", "deepseek_reasoning", "deepseek_solution"},
+}
+"""Columns by which a published set is known."""
 
 
 def recognised(names: Sequence[str], first: Row) -> str | None:
@@ -178,10 +203,20 @@ def recognised(names: Sequence[str], first: Row) -> str | None:
             return "vllm"
         if isinstance(outputs, list) and outputs and isinstance(outputs[0], dict):
             return "vllm"
-    asked = have & {"problem_id", *COLUMNS["prompt"]}
-    if (asked and have & set(COLUMNS["completion"])) or have & {"messages", "conversations"}:
-        return "plain"
-    return None
+    if (name := _published(have)) is not None:
+        return name
+    asked, said = have & {"problem_id", *COLUMNS["prompt"]}, have & set(COLUMNS["completion"])
+    if "conversations" in have and not said:
+        return "openthoughts"
+    return "plain" if (asked and said) or have & {"messages", "conversations"} else None
+
+
+def _published(have: set[str]) -> str | None:
+    for name, columns in PUBLISHED.items():
+        if columns <= have:
+            return name
+    # Sets of problems have these columns too, and solutions that people wrote: only where there are no others.
+    return "limo" if have - {*COLUMNS} == {"question", "solution", "answer"} else None
 
 
 def is_requests(names: Sequence[str]) -> bool:

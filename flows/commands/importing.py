@@ -14,7 +14,11 @@ from flows.telling import AGAIN, json_option, json_text, mistakes, pairs, say, t
 @click.option(
     "--drawn", multiple=True, metavar="NAME=VALUE", help="A setting they were drawn with: --drawn temperature=1.0"
 )
-@click.option("--layout", metavar="NAME", help="verl, trl, open-r1, vllm or plain; told by the columns unless given.")
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="verl, trl, open-r1, vllm, openthoughts, s1, s1-deepseek, s1-gemini, limo or plain; told by the columns unless given.",
+)
 @click.option(
     "--column", "columns", multiple=True, metavar="FIELD=SQL", help="Where a field is: SQL over the file's columns."
 )
@@ -48,7 +52,9 @@ def import_(
     """Take rollouts that were drawn elsewhere as samples of a model of RECIPE.
 
     FILE is JSON Lines or Parquet (also .zst, .gz, globs) of verl, TRL, open-r1, vLLM, or anything with a prompt and a
-    completion. A checkpoint is a model of its own: give it a name under `models`.
+    completion; or of OpenThoughts, s1K or LIMO, of which the thinking is told from the answer. It may lie elsewhere: s3://, or
+    hf://datasets/ORG/NAME/PATH on the Hub (it is read several times: download what is large). A checkpoint is a model of its
+    own: give it a name under `models`.
 
     \b
     cuvee import my.yaml 'rollouts/*.jsonl' --as step_200 --like pass_rate
@@ -56,6 +62,8 @@ def import_(
     cuvee import my.yaml traces.parquet --as teacher --like pass_rate --where "model = 'r1'" \\
         --column completion=solution --column "prompt=meta->>'question'"
     cuvee import my.yaml requests.jsonl results.jsonl --as policy         what `vllm run-batch` read and wrote
+    cuvee import my.yaml 'hf://datasets/simplescaling/s1K-1.1/data/*.parquet' --as r1 --drawn temperature=0.6 \\
+        --drawn max_tokens=32768
 
     Samples are pooled only with those of equal model, prompt and sampling parameters. What the files say of these counts;
     what they do not say, --like or --drawn has to. Importing a file again adds nothing. Scores are not imported: the

@@ -18,7 +18,7 @@ from curation.duck import arrow
 from curation.imports.files import ImportRefused, files_of
 from curation.imports.gathering import Gathered, Gatherer, _tables
 from curation.imports.imported import commit, copies, elsewhere
-from curation.imports.layouts import LAYOUTS
+from curation.imports.layouts import LAYOUTS, PUBLISHED
 from curation.imports.matching import Problems
 from curation.imports.sample import COLUMNS, Asked, Bad, sample
 from curation.imports.stated import Stated
@@ -157,11 +157,11 @@ def test_open_r1_rows_come_to_one_sample_a_generation(desk: Desk) -> None:
     }
     desk.take(desk.parquet("r1.parquet", row))
     desk.take(desk.jsonl("r1.jsonl.gz", row | {"problem": TIMES}))
-    assert desk.rows("problem_id", "text", "finish_reason") == [
-        (ONE, "<think>so</think>7", "stop"),
-        (ONE, "<think>cut", "length"),
-        (TWO, "<think>so</think>7", "stop"),
-        (TWO, "<think>cut", "length"),
+    assert desk.rows("problem_id", "text", "reasoning", "finish_reason") == [
+        (ONE, "7", "so", "stop"),
+        (ONE, "<think>cut", None, "length"),
+        (TWO, "7", "so", "stop"),
+        (TWO, "<think>cut", None, "length"),
     ]
 
 
@@ -587,7 +587,8 @@ _key = st.sampled_from(["role", "content", "text", "message", "choices", "body",
 _json = st.recursive(_leaf, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_key, inner), max_leaves=8)
 _choices = st.lists(st.dictionaries(_key, _json, max_size=3) | _json, max_size=2) | _json
 _reply = st.fixed_dictionaries({"body": st.fixed_dictionaries({"choices": _choices, "usage": _json}) | _json})
-_column = st.sampled_from([name for names in COLUMNS.values() for name in names])
+_published = {"conversations", "system", "solution", *(name for names in PUBLISHED.values() for name in names)}
+_column = st.sampled_from([*(name for names in COLUMNS.values() for name in names), *sorted(_published)])
 _rows = st.dictionaries(_column, _json, min_size=1, max_size=6) | st.fixed_dictionaries(
     {"custom_id": _json, "response": _reply | _json}
 )

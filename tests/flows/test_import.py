@@ -76,6 +76,27 @@ def test_difficulty_is_decided_from_an_rl_runs_own_samples_without_drawing(lab: 
     assert {int(name.rsplit("-", 1)[1]) for name in fake_server.asked} <= {4, 5}
 
 
+def test_published_traces_are_graded_by_their_answers_and_not_by_their_thinking(lab: Lab) -> None:
+    rows = [
+        {
+            "question": f"What is {a} + {b}?",
+            "thinking_trajectories": [f"{a}, {b}, {a + b}"],
+            "attempt": str(a + b + miss),
+        }
+        for a, b in SUMS
+        for miss in (0, 0, 0, 1)
+    ]
+    path = str(lab.folder / "train-00000-of-00001.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert "neither the file nor the command says" in wrong(lab, path, "--as", "policy")
+    drawn = ("--drawn", "temperature=1.0", "--drawn", "max_tokens=64")
+    data = told(lab, path, "--as", "policy", *drawn)
+    assert (data["imported"], data["files"][0]["layout"], data["rejected"]) == (24, "s1", [])
+    assert {row["passes"] for row in decided(lab()).values()} == {3}
+    stored = {(row["text"], row["reasoning"]) for row in lab.stored("rollouts")}
+    assert {("7", "3, 4, 7"), ("8", "3, 4, 7")} <= stored
+
+
 def test_the_order_of_files_changes_no_counts(tmp_path: Path, fake_server: FakeServer) -> None:
     counts = []
     for number, order in enumerate(itertools.permutations((1, 2, 3))):

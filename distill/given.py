@@ -1,0 +1,160 @@
+"""Traces that came with the problems: a data set's own solutions, another team's distillation, written answers.
+
+    traces:
+      theirs: {text: "meta->>'$.solution'", thinking: "meta->>'$.trace'"}     # one of each problem
+      many: {text: "(meta->'$.generations')::varchar[]"}                      # several
+
+They become rollouts that no model of the recipe drew, filed under the expressions and the source as it was read: graded,
+measured and decided on like any others. A problem whose `text` is NULL, empty, or cannot be computed has none. Equal
+texts of one problem are one trace.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from curation import problem, sql
+from curation.annotate import Work
+from curation.duck import batches, literal, mapped, pieces
+from curation.grading import grade_missing
+from curation.progress import Step
+from curation.prompt import Prompt
+from curation.rollouts import ROLLOUTS, Rollouts, Sampling
+from curation.rules import tried
+from curation.settling import never
+from curation.standing import NEEDED, Group, standing
+from curation.store import settings_hash
+
+VERSION = 1
+UNLIMITED = (1 << 31) - 1
+BATCH_ROWS = 256
+PART_BATCHES = 64
+MOST = 128
+"""Traces of one problem that are looked at."""
+
+
+class Given(BaseModel):
+    """Traces in the problems' own columns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    NAME: ClassVar[str] = "given"
+
+    text: str = Field(min_length=1)
+    """SQL over the problem's columns: what the trained turn says, thinking in tags included, or a list of such texts."""
+    thinking: str | None = None
+    """SQL: what it thinks, where that stands apart; a list where `text` is one, of the same length."""
+    cut_off: ClassVar[str] = "wrong"
+    model: ClassVar[None] = None
+
+    @property
+    def n(self) -> int:
+        return MOST
+
+    @property
+    def max_tokens(self) -> int:
+        return UNLIMITED
+
+    def mistakes(self) -> list[str]:
+        """What is wrong with its expressions, as `key: what`."""
+        found, kinds = [], {}
+        for key in ("text", "thinking"):
+            if (expression := getattr(self, key)) is not None:
+                try:
+                    kinds[key] = sql.check(expression, problem.SCHEMA)
+                except sql.ExpressionError as error:
+                    found.append(f"{key}: {sql.short(expression)!r} {error}")
+        for key, kind in kinds.items():
+            if kind not in ("VARCHAR", "VARCHAR[]"):
+                found.append(
+                    f"{key}: gives {kind}, no text; write ({getattr(self, key)})::varchar, or ::varchar[] for a list"
+                )
+        if not found and len({kind.endswith("[]") for kind in kinds.values()}) > 1:
+            found.append(
+                f"thinking: gives {kinds['thinking']} where text gives {kinds['text']}; make both a list, or neither"
+            )
+        return found
+
+    def rollouts(self, work: Work, sources: list[str]) -> dict[str, Rollouts]:
+        """Under what its traces are filed, by source."""
+        judge = None if work.judge is None else work.judge.hash
+        read = work.pool.manifest["sources"]
+        about = {"text": self.text, "thinking": self.thinking, "version": VERSION}
+        return {
+            source: Rollouts(
+                work.store,
+                {"given": about, "source": settings_hash({key: read[source][key] for key in ("spec", "resolved")})},
+                Prompt(),
+                Sampling(),
+                judge=judge,
+            )
+            for source in sources
+        }
+
+    def groups(self, work: Work) -> list[Group]:
+        """The problems in `wanted`, a group for each source."""
+        rows = "problems semi join wanted using (id)"
+        sources = [
+            source for (source,) in work.con.execute(f"select distinct source from {rows} order by 1").fetchall()
+        ]
+        columns = f"{', '.join(NEEDED)}, {literal(never(self.n))} as pattern, row"
+        return [
+            Group(
+                rollouts,
+                mapped(work.con, f"select {columns} from {rows} where source = {literal(source)}", work.folder),
+            )
+            for source, rollouts in self.rollouts(work, sources).items()
+        ]
+
+    def collect(self, work: Work, name: str) -> list[Group]:
+        """Takes over the traces of the problems in `wanted` that the workspace does not have, and grades them."""
+        groups = self.groups(work)
+        for group in groups:
+            self._take_over(work, name, group)
+        grade_missing(work, name, groups, standing(work.con, groups, self.n, self.max_tokens, True, work.retry_errors))
+        for group in groups:
+            work.store.merge(group.rollouts.folder)
+            work.store.merge(group.rollouts.verdict_folder)
+        return groups
+
+    def _take_over(self, work: Work, name: str, group: Group) -> None:
+        rollouts = group.rollouts
+        rollouts.declare()
+        texts, thinking = tried(self.text), "null" if self.thinking is None else tried(self.thinking)
+        columns = ", ".join(name for name in problem.SCHEMA.names)
+        with work.con.cursor() as cursor:
+            cursor.register("asked", group.problems.select(["id"]))
+            listed = sql.check(self.text, problem.SCHEMA).endswith("[]")
+            text = f"{texts}" if listed else f"[{texts}::varchar]"
+            thought = f"{thinking}" if listed and self.thinking is not None else f"[{thinking}::varchar]"
+            query = f"""
+                with given as (
+                    select id, {text} as texts, {thought} as thoughts
+                    from (select {columns} from problems) semi join asked using (id)
+                ), each as (
+                    select id, texts[i] as text, thoughts[i] as reasoning, i - 1 as sample_index
+                    from (select *, unnest(range(1, least(len(texts), {MOST}) + 1)) as i from given)
+                ), named as (
+                    select *, md5(concat_ws(chr(0), id, text, coalesce(reasoning, chr(1)))) as rollout from each
+                    where trim(coalesce(text, '')) <> '' or trim(coalesce(reasoning, '')) <> ''
+                )
+                select rollout, id as problem_id, sample_index::int as sample_index, coalesce(text, '') as text,
+                    nullif(reasoning, '') as reasoning, null::int[] as token_ids, null::int as tokens,
+                    null::int as prompt_tokens, 'stop' as finish_reason, {UNLIMITED}::int as max_tokens,
+                    null::bool as budget_hit, null::varchar as continues, null::varchar as engine,
+                    null::varchar as engine_version, null::varchar as dtype, date_trunc('second', now()) as drawn_at
+                from named anti join {work.store.scan(rollouts.folder, ROLLOUTS)} as there using (rollout)"""
+            with work.progress.step(f"{name}: given", unit="traces") as step:
+                for piece in pieces(batches(cursor, query, BATCH_ROWS), PART_BATCHES):
+                    work.store.append(rollouts.folder, _counted(piece.cast(ROLLOUTS), step))
+
+
+def _counted(rows: pa.RecordBatchReader, step: Step) -> pa.RecordBatchReader:
+    def each() -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            step.advance(batch.num_rows)
+            yield batch
+
+    return pa.RecordBatchReader.from_batches(rows.schema, each())

@@ -1,0 +1,1 @@
+"""What `select` asks for: its settings, budgets in rows, and how far apart traces are."""

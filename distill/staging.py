@@ -1,0 +1,185 @@
+"""Traces written as the student will see them, in a file beside the run: what sets are selected from and cut out of.
+
+Every candidate is rendered through the student's template once, in the order of its problem and sample index, so that its
+length is known before a budget is spent and a row that does not survive the template is found before it is chosen. The file
+is read by column: choosing reads no text.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.annotate import Work
+from curation.duck import batches, parquet
+from curation.progress import Step
+from curation.rollouts import ROLLOUTS
+from curation.standing import Group
+from curation.store import ROW_GROUP_BYTES, TEMPORARY
+from distill.example import Example
+from distill.rendering import Rendered, Renderer
+from distill.traced import opens
+
+CHUNK = 128
+SORT_MEMORY = "1GB"
+"""What DuckDB may hold of texts while it brings them into order; the rest lies in files."""
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+TOO_LONG = "too long"
+FAULTS = 3
+"""Faults shown by example."""
+
+
+class SetRefused(ValueError):
+    """A set cannot be published: the student's template does not keep its rows."""
+
+
+@dataclass
+class Faults:
+    """Rows that cannot be published, by reason."""
+
+    rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    """The first rollout of each reason."""
+
+    def add(self, rollout: str, fault: str | None) -> None:
+        self.rows += 1
+        if fault is not None:
+            kind = TOO_LONG if " tokens, more than " in fault else fault.split(":")[0]
+            self.reasons[kind] += 1
+            self.examples.setdefault(kind, f"{rollout}: {fault}")
+
+    def record(self) -> list[dict[str, Any]]:
+        return [
+            {"reason": reason, "rows": count, "first": self.examples[reason]}
+            for reason, count in self.reasons.most_common()
+        ]
+
+
+def length_bucket(tokens: int) -> int:
+    """The smallest power of two that holds so many tokens, from 256 on."""
+    return max(256, 1 << max(0, tokens - 1).bit_length())
+
+
+def texts(work: Work, groups: Sequence[Group], keys: pa.Table, order: str) -> Iterator[list[dict[str, Any]]]:
+    """The traces of `keys` with their texts and problems, in chunks of rows, ordered by SQL over the keys.
+
+    keys: rollout, filename, group (its number in `groups`), and what `order` reads.
+    """
+    if not keys.num_rows:
+        return
+    con = sorting(work)
+    con.register("keys", keys)
+    columns = "problem_id, rollout, filename, text, reasoning"
+    scans = " union all ".join(
+        f"""select r.problem_id, r.rollout, r.filename, r.text, r.reasoning, keys.* exclude (rollout, filename)
+        from (select {columns} from {group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)}) as r
+        join keys on keys.rollout = r.rollout and keys.filename = r.filename and keys."group" = {number}"""
+        for number, group in enumerate(groups)
+    )
+    query = f"""
+        select t.*, p.prompt as question, p.messages as turns, p.source, p.license
+        from ({scans}) as t join {work.pool.problems(work.store)} as p on p.id = t.problem_id order by {order}"""
+    with contextlib.closing(con):
+        for batch in batches(con, query, CHUNK):
+            yield batch.to_pylist()
+
+
+def sorting(work: Work) -> duckdb.DuckDBPyConnection:
+    """A connection that brings texts into order with little memory."""
+    con = work.store.connect()
+    con.execute(f"set memory_limit = '{SORT_MEMORY}'")
+    folder = work.folder / TEMPORARY
+    folder.mkdir(parents=True, exist_ok=True)
+    con.execute("set temp_directory = ?", [str(folder)])
+    return con
+
+
+def opened_by(groups: Sequence[Group]) -> list[bool]:
+    """By group: whether its prompts leave a think block open."""
+    return [opens(group.rollouts.prompt) for group in groups]
+
+
+class Staging:
+    """Writes rendered rows to a Parquet file."""
+
+    def __init__(self, path: Path, renderer: Renderer, extra: pa.Schema) -> None:
+        """extra: columns of a row beside those of the rendering."""
+        self.path, self.renderer, self.faults = path, renderer, Faults()
+        apart = renderer.template.thinking_in == "reasoning_content"
+        message = pa.struct([*MESSAGE, *([("reasoning_content", pa.string())] if apart else [])])
+        marked = pa.struct([*message, ("train", pa.bool_())])
+        self.schema = pa.schema(
+            [
+                *extra,
+                ("prompt", pa.list_(message)),
+                ("completion", pa.list_(message)),
+                ("messages", pa.list_(marked)),
+                ("tokens", pa.int64()),
+                ("trained_tokens", pa.int64()),
+                ("length", pa.int64()),
+                ("fault", pa.string()),
+            ]
+        )
+
+    def write(self, chunks: Iterator[list[tuple[dict[str, Any], Example]]], step: Step) -> None:
+        """chunks: rows, each with the columns of `extra`, a `fault` where something is wrong already, and the example it is."""
+        with pq.ParquetWriter(self.path, self.schema, compression="zstd") as writer:
+            for chunk in chunks:
+                rendered = self.renderer.render_many([example for _, example in chunk])
+                rows = [
+                    {**row, **_columns(one, row.get("fault"))} for (row, _), one in zip(chunk, rendered, strict=True)
+                ]
+                for row in rows:
+                    self.faults.add(str(row["rollout"]), row["fault"])
+                batch = pa.Table.from_pylist(rows, schema=self.schema)  # what the schema has not is left out
+                write_batch(writer, batch)
+                step.advance(len(rows))
+
+    @property
+    def rows(self) -> str:
+        """SQL for what was written."""
+        return parquet([str(self.path)])
+
+
+def write_batch(writer: pq.ParquetWriter, batch: pa.Table) -> None:
+    """Row groups are small: nested columns of larger ones cannot be read back by datasets' reader."""
+    fit = ROW_GROUP_BYTES * batch.num_rows // max(1, batch.nbytes)
+    writer.write_table(batch, row_group_size=max(1, fit))
+
+
+def _columns(rendered: Rendered, fault: str | None) -> dict[str, Any]:
+    turns = [{**turn, "train": False} for turn in rendered.prompt]
+    return {
+        "prompt": rendered.prompt,
+        "completion": rendered.completion,
+        "messages": [*turns, *({**turn, "train": True} for turn in rendered.completion)],
+        "tokens": rendered.tokens,
+        "trained_tokens": rendered.trained_tokens,
+        "length": length_bucket(rendered.tokens),
+        "fault": fault or rendered.fault,
+    }
+
+
+def refuse_faulty(name: str, faults: Faults, most: float) -> None:
+    """Raises SetRefused where so many rows fail that it cannot be the rows' fault.
+
+    most: the share of rows, 0 to 1, up to which single rows are dropped with their reason.
+    """
+    systematic = {reason: count for reason, count in faults.reasons.items() if reason != TOO_LONG}
+    failed = sum(systematic.values())
+    if failed > most * faults.rows:
+        shown = "".join(
+            f"\n  {count:,} x {faults.examples[reason]}" for reason, count in [*systematic.items()][:FAULTS]
+        )
+        raise SetRefused(
+            f"sets.{name}: {failed:,} of {faults.rows:,} rows do not survive the student's chat template, more than "
+            f"max_faulty: {most} allows. The first of each kind:{shown}\nGive a template that keeps them "
+            "(student.chat_template: FILE), drop such traces by a rule, or raise max_faulty"
+        )
