@@ -21,7 +21,7 @@ from curation.duck import arrow, batches, literal, quoted
 from distill import keeping
 from distill.building import PARTS, ROW, TEMPLATE, Builder, Built
 from distill.example import Example
-from distill.fusion import FUSED, LEFT_OUT, TurnText, assign, example_of, last_flag
+from distill.fusion import FUSED, LEFT_OUT, FlagError, TurnText, assign, example_of, last_flag
 from distill.long_cot import TOLD, select
 from distill.sets import FusionSet
 from distill.staging import CHUNK, Staging, refuse_faulty, sorting
@@ -41,6 +41,8 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
     parts: dict[str, dict[str, Any]] = {}
     staged: dict[str, Staging] = {}
     told: list[str] = []
+    assert builder.plan.student is not None
+    system = "null" if (own_system := builder.plan.student.system) is None else literal(own_system)
     con.execute(
         """create or replace table fusing_rows (rollout varchar, problem_id varchar, part varchar, mode varchar, split varchar,
         trained_tokens bigint, tokens bigint, history_tokens bigint, alone boolean)"""
@@ -60,7 +62,7 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
             f"""insert into fusing_rows
             select rollout, id, {literal(key)}, {literal(part.mode)}, split, trained_tokens, tokens,
                 tokens - trained_tokens + (trained_tokens * len(answer) / greatest(1, len(concat(thinking, answer))))::bigint,
-                len(prompt) > 1
+                len(list_filter(prompt, lambda turn: turn.role <> 'system' or turn.content is distinct from {system})) > 1
             from {staging.rows} semi join {quoted("chosen_" + own)} using (rollout)"""
         )
         parts[key] = {
@@ -142,23 +144,19 @@ def _write(builder: Builder, name: str, staged: dict[str, Staging]) -> Staging:
 
 def _row(turns: list[dict[str, Any]]) -> tuple[dict[str, Any], Example]:
     last = turns[-1]
-    example = example_of(
-        [
-            TurnText(
-                [{"role": m["role"], "content": m["content"]} for m in turn["prompt"]],
-                turn["thinking"],
-                turn["answer"],
-                turn["mode"],
-                turn["flag"],
-                turn["flag_in"],
-            )
-            for turn in turns
-        ]
-    )
-    decides = last_flag(example.prompt)
     own = {key: last[key] for key in ("rollout", "id", "sample_index", "source", "license", "split", "mode", "part")}
     own |= {"turns": len(turns), "rollouts": [turn["rollout"] for turn in turns]}
+    try:
+        example = example_of([_turn(turn) for turn in turns])
+    except FlagError as error:
+        return own | {"fault": str(error)}, Example([{"role": "user", "content": ""}], None, last["answer"])
+    decides = last_flag(example.prompt)
     return own | {"flag": "none" if decides is None else decides.mode}, example
+
+
+def _turn(row: dict[str, Any]) -> TurnText:
+    prompt = [{"role": message["role"], "content": message["content"]} for message in row["prompt"]]
+    return TurnText(prompt, row["thinking"], row["answer"], row["mode"], row["flag"], row["flag_in"])
 
 
 def _decisions(own: str, part: str, staging: Staging) -> str:
@@ -173,4 +171,4 @@ def _decisions(own: str, part: str, staging: Staging) -> str:
             left join {quoted("why_" + own)} as why using (rollout)
             left join (from {quoted("left_" + name)} where part = {literal(part)}) as left_out using (rollout)
             left join (from {quoted("fused_" + name)} where part = {literal(part)}) as fused using (rollout)
-        order by problem_id, sample_index"""
+        where used order by problem_id, sample_index"""

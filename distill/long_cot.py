@@ -96,7 +96,8 @@ def _texts(builder: Builder, staging: Staging) -> Iterator[pa.Table]:
 
 
 def decisions(decided: str, staged: str, chosen: str, why: str = "") -> str:
-    """SQL for what became of every trace: its columns, the outcome of every rule, and what dropped it.
+    """SQL for what became of every trace: its columns, the outcome of every rule, and what dropped it. Those beyond what was
+    enough are no part of it: whether they are there is up to other sets.
 
     staged: SQL with rollout and TOLD. chosen: the view of those that stay; beside it lies `why_...` with the reasons.
     """
@@ -108,4 +109,4 @@ def decisions(decided: str, staged: str, chosen: str, why: str = "") -> str:
             dropped_by is null and fault is null and why.rollout is not null and reason is null as kept
         from {quoted(decided)} as t left join ({staged}) as s using (rollout)
             left join {reasons} as why using (rollout)
-        order by problem_id, sample_index"""
+        where used order by problem_id, sample_index"""

@@ -72,14 +72,14 @@ def build(builder: Builder, name: str, wanted: PreferenceSet) -> Built:
         decisions=f"""
             select problem_id as id, t.* exclude (problem_id, "group", filename, used, dropped_by), {TOLD},
                 chosen_ok, rejected_ok,
-                case when p.rollout is not null then null when not used then dropped_by
+                case when p.rollout is not null then null
                      when not coalesce(rejected_ok, false) and dropped_by is not null then dropped_by
                      when fault is not null then {literal(TEMPLATE)} else {literal(UNPAIRED)} end as dropped_by,
                 p.rollout is not null as kept
             from {quoted(chosen)} as t left join (select rollout, chosen_ok, rejected_ok from sides_{name}) using (rollout)
                 left join (select rollout, {TOLD} from {staging.rows}) using (rollout)
                 left join {quoted("paired_" + name)} as p using (rollout)
-            order by problem_id, sample_index""",
+            where used order by problem_id, sample_index""",
         problems=f"select id from ({rows})",
     )
 

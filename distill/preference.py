@@ -96,7 +96,7 @@ def pairs(con: duckdb.DuckDBPyConnection, traces: str, settings: Pairs, seed: in
     chosen, or rejected.
     """
     con.execute(
-        f"""create or replace temp table sides as
+        f"""create or replace temp table pair_sides as
         select problem_id, split, rollout, correct, trained_tokens as tokens, {hashed(seed, "pair")} as random,
             correct and coalesce(chosen_ok, false) as chosen_ok, coalesce(rejected_ok, false) as rejected_ok
         from {traces} where correct is not null and trained_tokens is not null
@@ -113,7 +113,7 @@ def pairs(con: duckdb.DuckDBPyConnection, traces: str, settings: Pairs, seed: in
     if "long2short" in settings.kinds:
         con.execute(f"insert into {PAIRS} {_long2short(settings)}")
     paired = _told(con, traces, settings)
-    con.execute("drop table sides")
+    con.execute("drop table pair_sides")
     return paired
 
 
@@ -121,11 +121,11 @@ _NUMBERED = """
     with correct as (
         select *, row_number() over (partition by problem_id order by random, rollout) - 1 as number,
             count(*) over (partition by problem_id) as count
-        from sides where chosen_ok
+        from pair_sides where chosen_ok
     ), wrong as (
         select *, row_number() over (partition by problem_id order by random, rollout) - 1 as number,
             count(*) over (partition by problem_id) as count
-        from sides where not correct and rejected_ok
+        from pair_sides where not correct and rejected_ok
     )"""
 _ROW = """c.problem_id, c.split, c.rollout as chosen, w.rollout as rejected, 'correct_wrong' as kind, 'wrong' as reason,
         c.tokens as chosen_tokens, w.tokens as rejected_tokens"""
@@ -170,13 +170,13 @@ def _long2short(settings: Pairs) -> str:
     times = "format('{:.1f} times as long', l.tokens / s.tokens)"
     return f"""
     with shortest as (
-        select * from sides where chosen_ok and tokens > 0
+        select * from pair_sides where chosen_ok and tokens > 0
         qualify row_number() over (partition by problem_id order by tokens, random, rollout) = 1
     ), longer as (
         select s.problem_id, s.split, s.rollout as chosen, l.rollout as rejected, 'long2short' as kind,
             case when l.correct then {times} else 'wrong and longer' end as reason,
             s.tokens as chosen_tokens, l.tokens as rejected_tokens, l.random
-        from shortest as s join sides as l on l.problem_id = s.problem_id and l.rejected_ok
+        from shortest as s join pair_sides as l on l.problem_id = s.problem_id and l.rejected_ok
             and l.tokens > s.tokens and (not l.correct or l.tokens >= {settings.times!r} * s.tokens)
     )
     select {", ".join(COLUMNS)}
@@ -200,7 +200,7 @@ def _told(con: duckdb.DuckDBPyConnection, traces: str, settings: Pairs) -> Paire
             f"""select lack, count(*) from (
                 select case {cases} end as lack
                 from (select distinct problem_id from {traces}) anti join {PAIRS} using (problem_id)
-                left join sides using (problem_id) group by problem_id) group by 1"""
+                left join pair_sides using (problem_id) group by problem_id) group by 1"""
         ).fetchall()
     )
     kinds = con.execute(
@@ -217,7 +217,7 @@ def _told(con: duckdb.DuckDBPyConnection, traces: str, settings: Pairs) -> Paire
     of = dict(
         con.execute(
             f"""select if(correct, 'correct', 'wrong'), count(*)
-            from {PAIRS} join sides on sides.rollout = rejected group by 1"""
+            from {PAIRS} join pair_sides on sides.rollout = rejected group by 1"""
         ).fetchall()
     )
     return Paired(

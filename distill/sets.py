@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from distill.fusing.settings import Fusion, Part
+from distill.fusing.settings import Fusion, Part, PartName
 from distill.preference import Pairs
 from distill.process import Steps
 from distill.selecting.targets import Select
@@ -78,7 +78,7 @@ class FusionSet(Problems, Fusion):
 
     KIND: ClassVar[str] = "fusion"
 
-    parts: Mapping[str, FusionPart] = Field(min_length=2)
+    parts: Mapping[PartName, FusionPart] = Field(min_length=2)
     """Parts by name, at least one of each mode. A trace that two parts of one mode choose counts to the first."""
     max_faulty: float = Field(default=0.05, ge=0, le=1)
     """Share of rows that may not survive the student's template before the whole set is refused."""

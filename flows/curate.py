@@ -268,7 +268,7 @@ def _publish(
         "seconds": round(seconds, 1),
     }
     built = {name: builder.built[name] for name in recipe.sets}
-    manifest |= distill.record(builder, built)
+    manifest |= distill.record(loaded, builder, built)
     besides = [step.prefix + name for step in loaded.steps for name in step.annotator.BESIDES]
     sets = {name: one.rows for name, one in built.items()}
     order = f"{decisions.source_order}, row"

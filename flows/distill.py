@@ -84,7 +84,7 @@ def _rl(decisions: Decisions, recipe: Recipe, ids: str) -> Built:
     return Built(rows, problems=f"select id from {ids}")
 
 
-def record(builder: Builder, built: Mapping[str, Built]) -> dict[str, Any]:
+def record(loaded: Loaded, builder: Builder, built: Mapping[str, Built]) -> dict[str, Any]:
     """What the manifest says of the sets made of traces: enough to trace every row."""
     plan, work = builder.plan, builder.work
     used = {taken.traces for name in built for taken in sources_of(plan.sets[name])}
@@ -100,8 +100,17 @@ def record(builder: Builder, built: Mapping[str, Built]) -> dict[str, Any]:
         if not isinstance(drawn, Given):
             model = work.models[drawn.model]
             traces[name] |= {"model": served_name(model), "identity": identity(model)}
+    student, tokenizer = loaded.wanted.student, loaded.wanted.tokenizer
+    assert student is not None
+    assert tokenizer is not None
     return {
-        "student": plan.renderer.identity,
+        "student": {
+            "settings": student.model_dump(mode="json", exclude_defaults=True),
+            "model": tokenizer.model,
+            "revision": tokenizer.revision,
+            "identity": plan.renderer.identity,
+            "notes": plan.renderer.notes,
+        },
         "traces": traces,
         "trace_checks": plan.checks.settings(),
         "built": {name: one.record for name, one in built.items() if one.record},

@@ -66,7 +66,14 @@ _COMMON = (
     "it's i i'm i'll that's equals find answer value therefore"
 )
 """English words that no neighbour has, or rarely."""
-_ENGLISH = frozenset(_COMMON.split())
+_ENGLISH = frozenset(
+    (
+        _COMMON + " usually however first second next step number numbers total means implies problem word yes many much before after "
+        "calculate check good only same both just also even might might be right left side same different between given because "
+        "using used two three four all any into over under about which's sum times equal divided multiply compute option options "
+        "statement question correct case cases condition conditions possible position initial final standard logic context"
+    ).split()
+)
 _ONE_ENGLISH = rf"(?i)\b(?:{'|'.join(word for word in _COMMON.split() if chr(39) not in word)})\b"
 _NAMED = {
     "en": "english|英语|英文",

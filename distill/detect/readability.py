@@ -67,6 +67,7 @@ _SURE = re.compile(
     r"^[ \t]*(?:def \w+\(.*\):|import \w|from [\w.]+ import |#include|int main|public |function \w*\(|for \w+ in range\(|print\()",
     re.MULTILINE,
 )
+_HINTS = ("def ", "import ", "#include", "int main", "public ", "function ", "range(", "print(")
 CODE_LINES = 3
 """Lines of code in a row that are a block without a fence."""
 _ABOUT = re.compile(
@@ -107,7 +108,7 @@ def has_code(text: str) -> bool:
         for fence in _FENCE.finditer(text):
             if fence[1].lower() in _LANGUAGES or _SURE.search(fence[2]) or len(_CODE_LINE.findall(fence[2])) >= 2:
                 return True
-    if not _SURE.search(text):
+    if not any(hint in text for hint in _HINTS) or not _SURE.search(text):
         return False
     row = sure = 0
     for line in text.split("\n"):

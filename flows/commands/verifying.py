@@ -60,7 +60,8 @@ def verify(
     A judge is a model that decides what rules cannot. Its false accepts and false rejects are told beside the verifier's,
     and put on record in the workspace: a dataset that it has graded can then say how far it is to be trusted.
 
-    A judge's settings: kind (equivalence or quality), rubric, twice, reasoning, max_tokens, max_characters.
+    A judge's settings: kind (equivalence, quality or score), rubric, accept (the least score that is correct), twice,
+    reasoning, max_tokens, max_characters.
 
     \b
     Exit codes: 0  graded

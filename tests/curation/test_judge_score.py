@@ -219,10 +219,7 @@ def test_a_score_is_read_without_a_server() -> None:
 def test_vllm_keeps_to_the_scores(vllm_server: RunningServer) -> None:
     """The small model cannot judge; that its reply is a score is all that is asked of it."""
     model = Model(model=vllm_server.name, url=(vllm_server.url,))
-    for reasoning in (False, True):
-        asked_by = Judge(model=model, kind="score", rubric="It is polite.", reasoning=reasoning, max_tokens=400)
-        with graders_of(asked_by, [vllm_server], None) as grader:
-            (found,) = grader.grade_many([Job("judge", None, "Thank you!", json.dumps({"question": "Say thanks."}))])
-        if not found.reason.endswith("was cut off at 400 tokens"):
-            assert found.extracted in (*(str(score) for score in range(1, 11)), None), found
-            assert "the judge says" in found.reason, found
+    with graders_of(Judge(model=model, kind="score", rubric="It is polite."), [vllm_server], None) as grader:
+        found = list(grader.grade_many(Job("judge", None, text) for text in ("Thank you!", "Go away.")))
+    assert all(f"the judge says {verdict.extracted or 'unsure'}" in verdict.reason for verdict in found), found
+    assert all(verdict.extracted is None or 1 <= int(verdict.extracted) <= 10 for verdict in found), found
