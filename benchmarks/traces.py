@@ -42,7 +42,34 @@ GOAL_PER_CPU_SECOND = 333
 LONG = 20_000
 ITEMS = ("aime24", "aime25", "amc23", "gsm8k_test", "math500", "olympiadbench")
 
-JUDGED_RIGHT: dict[str, str] = {}
+JUDGED_RIGHT = {
+    "repetitive": (
+        "qwen3.5-9b__think-on/instruct-00 qwen3.5-9b__think-on/instruct-02 qwen3.5-9b__think-on/instruct-03 "
+        "qwen3.5-9b__think-on/instruct-31 qwen3.5-9b__think-on/instruct-35 qwen3.5-9b__think-on/instruct-36 "
+        "qwen3.5-9b__think-on/instruct-37 qwen3.5-9b__think-on/instruct-38 qwen3.5-9b__think-on/instruct-39 "
+        "qwen3.5-9b__think-on/overthink-18 qwen3.5-9b__think-on/overthink-34 qwen3.5-9b__think- "
+        "on/overthink-39 qwen3-8b__think-on/instruct-04 qwen3-8b__think-on/instruct-35 qwen3-8b__think- "
+        "on/instruct-36 qwen3-8b__think-on/instruct-39 qwen3-8b__think-on/overthink-38 "
+        "skythought/3f80d3a3cc-10 skythought/3f80d3a3cc-17 skythought/3f80d3a3cc-18 skythought/3f80d3a3cc-26 "
+        "skythought/3f80d3a3cc-32 skythought/3f80d3a3cc-46 skythought/3f80d3a3cc-57 skythought/3f80d3a3cc-69 "
+        "skythought/3f80d3a3cc-118 skythought/3f80d3a3cc-120 skythought/3f80d3a3cc-149 "
+        "skythought/3f80d3a3cc-171 skythought/3f80d3a3cc-198 skythought/3f80d3a3cc-200 "
+        "skythought/3f80d3a3cc-240 skythought/3f80d3a3cc-269 skythought/3f80d3a3cc-282 "
+        "skythought/3f80d3a3cc-302 skythought/3f80d3a3cc-324 skythought/3f80d3a3cc-342 "
+        "skythought/3f80d3a3cc-425 skythought/3f80d3a3cc-460 skythought/3f80d3a3cc-465 "
+        "skythought/3f80d3a3cc-484 skythought/3f80d3a3cc-497 "
+    ),
+    # Problems in Chinese, thought about in English.
+    "mixed_language": "marco_o1_demo/10 marco_o1_demo/23 marco_o1_demo/43 marco_o1_demo/72 marco_o1_demo/75 marco_o1_demo/112",
+    "hard_to_read": (
+        "qwen3.5-9b__think-on/instruct-36 qwen3.5-9b__think-on/instruct-37 qwen3.5-9b__think-on/instruct-38 "
+        "qwen3.5-9b__think-on/instruct-39 qwen3-8b__think-on/deduct-12 qwen3-8b__think-on/deduct-21 "
+        "qwen3-8b__think-on/deduct-38 qwen3-8b__think-on/instruct-04 qwen3-8b__think-on/instruct-35 "
+        "qwen3-8b__think-on/instruct-36 qwen3-8b__think-on/instruct-39 qwen3-8b__think-on/overthink-18 "
+        "qwen3-8b__think-on/overthink-38 skythought/3f80d3a3cc-46 "
+    ),
+    "contradictory": "qwen3.5-9b__think-on/arith-03-1",
+}
 """Traces as they are in which a detector rightly finds something, by the ends of their ids."""
 
 Row = dict[str, Any]
@@ -63,7 +90,11 @@ def read_traces(path: Path) -> list[Row]:
     rows = []
     for trace in map(json.loads, text.splitlines()):
         if trace["thinking"]:
-            rows.append(row_of(trace["id"], trace["problem"], trace["thinking"], trace["response"], trace["gold"], _verifier(trace)))
+            rows.append(
+                row_of(
+                    trace["id"], trace["problem"], trace["thinking"], trace["response"], trace["gold"], _verifier(trace)
+                )
+            )
     return rows
 
 
@@ -151,7 +182,13 @@ def loop_in_turns(row: Row, random_: random.Random) -> Row | None:
 
 
 def loop_in_chinese(row: Row, random_: random.Random) -> Row | None:
-    said = random_.choice(["等等，让我再检查一遍这个计算是否正确。", "所以答案应该是这样的，但是我还需要再确认一下。", "不对，重新算一下。"])
+    said = random_.choice(
+        [
+            "等等，让我再检查一遍这个计算是否正确。",
+            "所以答案应该是这样的，但是我还需要再确认一下。",
+            "不对，重新算一下。",
+        ]
+    )
     thinking = "这道题需要先设未知数，再列方程求解。\n" + said * random_.randint(25, 60)
     return changed(row, thinking, prompt="小明有三个苹果，又买了五个，请问他一共有多少个苹果？")
 
@@ -270,12 +307,20 @@ def english_in_chinese(row: Row, random_: random.Random) -> Row | None:
 
 
 def quoted_word(row: Row, random_: random.Random) -> Row | None:
+    if not row["prompt"].isascii():
+        return None
     return inserted(row, 'The surname Zhang is written "张" and Tokyo (東京) was called Edo (江戸).', random_)
 
 
 def terms_in_chinese(row: Row, random_: random.Random) -> Row | None:
-    terms = ["设函数 f(x) = sin x + cos x，求导得到 $f'(x)$。", "用 Python 的 numpy 库可以验证，速度是 5 km 每小时。", "由 AM-GM 不等式可知结论成立。"]
-    return changed(row, "\n".join([*random_.choices(CHINESE, k=6), *terms]), prompt="请证明下面的不等式，并说明等号何时成立。")
+    terms = [
+        "设函数 f(x) = sin x + cos x，求导得到 $f'(x)$。",
+        "用 Python 的 numpy 库可以验证，速度是 5 km 每小时。",
+        "由 AM-GM 不等式可知结论成立。",
+    ]
+    return changed(
+        row, "\n".join([*random_.choices(CHINESE, k=6), *terms]), prompt="请证明下面的不等式，并说明等号何时成立。"
+    )
 
 
 # Guesses, contradictions.
@@ -303,7 +348,9 @@ def guess_at_the_end(row: Row, random_: random.Random) -> Row | None:
 
 
 def no_thinking(row: Row, random_: random.Random) -> Row | None:
-    return changed(row, random_.choice(["It's {}.", "Okay, {}.", "I think it is {}.", "The answer is {}."]).format(7), "Answer: 7")
+    return changed(
+        row, random_.choice(["It's {}.", "Okay, {}.", "I think it is {}.", "The answer is {}."]).format(7), "Answer: 7"
+    )
 
 
 def explored(row: Row, random_: random.Random) -> Row | None:
@@ -324,7 +371,9 @@ def other_answer(row: Row, random_: random.Random) -> Row | None:
     if row["verifier"] != "math" or not re.fullmatch(r"\d{1,6}", row["answer"] or ""):
         return None
     right, wrong = row["answer"], str(int(row["answer"]) + random_.randint(1, 9))
-    stated = random_.choice(["So the answer is {}.", "**Final Answer**\n\\boxed{{{}}}", "Therefore the answer should be {}."])
+    stated = random_.choice(
+        ["So the answer is {}.", "**Final Answer**\n\\boxed{{{}}}", "Therefore the answer should be {}."]
+    )
     final = random_.choice(["The answer is \\boxed{{{}}}.", "Adding up gives the total.\n\nAnswer: {}"])
     return changed(row, f"{row['thinking']}\n{stated.format(right)}", final.format(wrong))
 
@@ -349,15 +398,15 @@ def same_answer(row: Row, random_: random.Random) -> Row | None:
 
 # Readability, refusals.
 
-CODE = '```python\ndef total(values):\n    result = 0\n    for value in values:\n        result += value\n    return result\n```'
+CODE = "```python\ndef total(values):\n    result = 0\n    for value in values:\n        result += value\n    return result\n```"
 
 
 def code_block(row: Row, random_: random.Random) -> Row | None:
-    return inserted(row, CODE, random_)
+    return None if "```" in row["response"] else inserted(row, CODE, random_)
 
 
 def code_without_fence(row: Row, random_: random.Random) -> Row | None:
-    return inserted(row, CODE.strip("`").removeprefix("python\n"), random_)
+    return None if "```" in row["response"] else inserted(row, CODE.strip("`").removeprefix("python\n"), random_)
 
 
 def wall_of_text(row: Row, random_: random.Random) -> Row | None:
@@ -404,16 +453,24 @@ def refused(row: Row, random_: random.Random) -> Row | None:
 
 def identified(row: Row, random_: random.Random) -> Row | None:
     said = random_.choice(IDENTITIES)
-    return inserted(row, said, random_) if random_.random() < 0.5 else changed(row, response=f"{said} {row['response']}")
+    return (
+        inserted(row, said, random_) if random_.random() < 0.5 else changed(row, response=f"{said} {row['response']}")
+    )
 
 
 def quoted_refusal(row: Row, random_: random.Random) -> Row | None:
-    said = 'The clerk said: "I\'m sorry, but I can\'t help you." So she left. ' + row["response"]
+    said = "The clerk said: \"I'm sorry, but I can't help you.\" So she left. " + row["response"]
     return changed(row, response=random_.choice([said, f"We cannot provide a smaller bound here. {row['response']}"]))
 
 
 def spoken_of(row: Row, random_: random.Random) -> Row | None:
-    said = random_.choice(["The town was founded by Meta, daughter of Claude.", "I am sure that Gemini is a constellation.", "Training data: 3, 5, 8."])
+    said = random_.choice(
+        [
+            "The town was founded by Meta, daughter of Claude.",
+            "I am sure that Gemini is a constellation.",
+            "Training data: 3, 5, 8.",
+        ]
+    )
     return inserted(row, said, random_)
 
 
@@ -472,13 +529,19 @@ def with_items(items: list[Item]) -> list[Planted]:
 
     def pasted(row: Row, random_: random.Random) -> Row | None:
         said = f"This reminds me of another problem: {random_.choice(long).text}"
-        return inserted(row, said, random_) if random_.random() < 0.7 else changed(row, response=f"{row['response']}\n\n{said}")
+        return (
+            inserted(row, said, random_)
+            if random_.random() < 0.7
+            else changed(row, response=f"{row['response']}\n\n{said}")
+        )
 
     def edited(row: Row, random_: random.Random) -> Row | None:
         text = re.sub(r"\d+", lambda found: str(int(found[0]) + random_.randint(1, 5)), random_.choice(long).text)
         return inserted(row, text, random_)
 
     def restated(row: Row, random_: random.Random) -> Row | None:
+        if row["rollout"].startswith("skythought"):  # it is a solution of another item
+            return None
         item = random_.choice(long)
         return inserted(row, f"So the problem says: {item.text}", random_, 0.0) | {"prompt": item.text}
 
@@ -496,7 +559,9 @@ def gopher(text: str) -> bool:
     for parts, share, characters in ((re.split(r"\n{2,}", text.strip()), 0.3, 0.2), (re.split(r"\n+", text), 0.3, 0.2)):
         counts = Counter(parts)
         double = sum(count - 1 for count in counts.values())
-        if double > share * len(parts) or sum((c - 1) * len(part) for part, c in counts.items()) > characters * len(text):
+        if double > share * len(parts) or sum((c - 1) * len(part) for part, c in counts.items()) > characters * len(
+            text
+        ):
             return True
     words = re.findall(r"\w+|[^\w\s]", text)
     for n, share in ((2, 0.2), (3, 0.18), (4, 0.16)):
@@ -608,7 +673,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--seed", type=int, default=0, help="what is planted, and where")
     parser.add_argument("--most", type=int, default=200, help="traces that each fault is planted in")
-    parser.add_argument("--show", metavar="DETECTOR", help="print the traces as they are in which it fires, and what it misses")
+    parser.add_argument(
+        "--show", metavar="DETECTOR", help="print the traces as they are in which it fires, and what it misses"
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="folder with traces/ and benchmarks/")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args()
@@ -646,7 +713,9 @@ def main() -> int:
                         if hit != planted.fault:
                             print(f"{planted.name} {'missed' if planted.fault else 'fires'}: {row['rollout']}: {told}")
             scores[detector] = score(detector, kinds, len(wrong), len(rows))
-    speed = per_cpu_second(long_traces([row for row, found in zip(rows, before, strict=True) if not found["repetitive"]]))
+    speed = per_cpu_second(
+        long_traces([row for row, found in zip(rows, before, strict=True) if not found["repetitive"]])
+    )
     quiet_rows = [row for row, found in zip(rows, before, strict=True) if not fires("repetitive", found)]
     peer = score("repetitive", peer_hits, sum(gopher(row["thinking"]) for row in quiet_rows), len(quiet_rows))
 
@@ -665,7 +734,9 @@ def main() -> int:
     for detector, result in scores.items():
         kinds_ = ", ".join(f"{name} {hits}/{of}" for name, (hits, of) in result.by_kind.items())
         firing_, wrong_ = clean[detector]
-        print(f"{detector:19} {firing_:4} {wrong_:3}   precision {result.precision:.3f}  recall {result.recall:.3f}   {kinds_}")
+        print(
+            f"{detector:19} {firing_:4} {wrong_:3}   precision {result.precision:.3f}  recall {result.recall:.3f}   {kinds_}"
+        )
     kinds_ = ", ".join(f"{name} {hits}/{of}" for name, (hits, of) in peer.by_kind.items())
     print(f"{'peer: Gopher':19} {'':8}   precision {peer.precision:.3f}  recall {peer.recall:.3f}   {kinds_}")
     print(f"{speed:,.0f} traces of {LONG:,} characters per CPU second (goal {GOAL_PER_CPU_SECOND})")

@@ -20,7 +20,7 @@ from distill.preference import PAIRS, pairs
 from distill.sets import PreferenceSet
 from distill.staging import CHUNK, refuse_faulty, sorting, write_batch
 
-REJECTED = {"judged": "correct is not null", "whole": "not cut_off"}
+REJECTED = {"judged": "correct is not null", "whole": "not cut_off", "answered": "answer_words > 0"}
 """What may be rejected, unless a set says otherwise."""
 UNPAIRED = "pairs"
 """What drops a trace that is in no pair."""

@@ -217,7 +217,7 @@ def _told(con: duckdb.DuckDBPyConnection, traces: str, settings: Pairs) -> Paire
     of = dict(
         con.execute(
             f"""select if(correct, 'correct', 'wrong'), count(*)
-            from {PAIRS} join pair_sides on sides.rollout = rejected group by 1"""
+            from {PAIRS} join pair_sides as side on side.rollout = rejected group by 1"""
         ).fetchall()
     )
     return Paired(

@@ -27,6 +27,9 @@ __all__ = ["ChatTemplate", "Rendered", "RenderedPair", "Renderer", "TemplateErro
 
 BATCH = 128
 """Rows that are tokens at once: lists of Python integers are large."""
+ASKED: list[Message] = [{"role": "user", "content": "Two and two?"}]
+FORMS = {"thinking": "Twice two.", "an empty think block": ""}
+"""Answers that are tried on a template."""
 
 
 class Rendered(NamedTuple):
@@ -63,24 +66,33 @@ class Renderer:
     def __init__(self, student: Student, tokenizer: Any, length: int | None = None) -> None:
         self.student = student
         self._tokenized = Tokenized(tokenizer, _template_of(student, tokenizer))
+        whose = f"the chat template of the student {student.model!r}"
         try:
             self.template: ChatTemplate = probe(self._tokenized.text, student.thinking_in, student.tags)
-            end = self.template.between["assistant", ""]
-            if (stop := self._tokenized.stop(end)) is None:
-                raise TemplateError(
-                    f"it ends an answer with {end!r}, no token of its own, so no server would stop there"
-                )
-            self.end_of_turn: int = stop
-            """The token that ends an answer."""
-            self._marks = self._tokenized.marks(self.template)
-            self.max_length: int | None = None
-            """Tokens that a row may have; None where nothing says."""
-            self.asked_with = self._asked_with()
-            """How an answer with thinking and one with an empty block are asked for: template arguments, {} for none."""
         except TemplateError as error:
+            raise TemplateError(f"{whose}: {error}. {self._advice()}") from error
+        end = self.template.between["assistant", ""]
+        if (stop := self._tokenized.stop(end)) is None:
             raise TemplateError(
-                f"the chat template of the student {student.model!r}: {error}. {self._advice()}"
-            ) from error
+                f"{whose} ends an answer with {end!r}, which holds no special token of its tokenizer, so no server would stop "
+                "there; give a template that ends answers with one, or the tokenizer that belongs to this one"
+            )
+        self.end_of_turn: int = stop
+        """The token that ends an answer."""
+        self._marks = self._tokenized.marks(self.template)
+        self.max_length: int | None = None
+        """Tokens that a row may have; None where nothing says."""
+        rows = self.render_many([Example(ASKED, thinking, "Four.") for thinking in FORMS.values()])
+        if rows[0].fault:
+            raise TemplateError(
+                f"{whose} does not go with its tokenizer, of every row: {rows[0].fault}; give the template and the tokenizer "
+                "of one model"
+            )
+        self.asked_with: dict[str, list[dict[str, bool]]] = {
+            form: [] if row.fault else self._modes_of(row.prompt, self.labels(row.prompt, row.completion)[0])
+            for form, row in zip(FORMS, rows, strict=True)
+        }
+        """How an answer with thinking and one with an empty block are asked for: template arguments, {} for none."""
         known = [limit for limit in (length, self._tokenized.limit) if limit is not None]
         self.max_length = student.max_length or min(known, default=None)
 
@@ -206,17 +218,6 @@ class Renderer:
                 if ids[: len(asked_ids)] == asked_ids:
                     found.append(mode)
         return found
-
-    def _asked_with(self) -> dict[str, list[dict[str, bool]]]:
-        """See `asked_with`. Raises TemplateError where every row with thinking would have a fault."""
-        prompt = [{"role": "user", "content": "Two and two?"}]
-        rows = self.render_many([Example(prompt, thinking, "Four.") for thinking in ("Twice two.", "")])
-        if rows[0].fault:
-            raise TemplateError(f"with this tokenizer no row is in order: {rows[0].fault}")
-        return {
-            form: [] if row.fault else self._modes_of(prompt, self.labels(row.prompt, row.completion)[0])
-            for form, row in zip(("thinking", "an empty think block"), rows, strict=True)
-        }
 
     def _advice(self) -> str:
         """What to do about a template that is refused."""

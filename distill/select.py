@@ -12,7 +12,7 @@ rows are different mixes: see Mix.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 import numpy as np

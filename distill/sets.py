@@ -90,7 +90,7 @@ class PreferenceSet(Problems, FromTraces):
     KIND: ClassVar[str] = "preference"
 
     rejected: Mapping[str, str | None] = {}
-    """Rules for what may be rejected, on top of: judged (correct is not null), whole (not cut_off)."""
+    """Rules for what may be rejected, on top of: judged (correct is not null), whole (not cut_off), answered (answer_words > 0)."""
     pairs: Pairs = Pairs()
     """Which pairs are made."""
     max_faulty: float = Field(default=0.05, ge=0, le=1)

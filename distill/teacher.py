@@ -14,13 +14,15 @@ another rule. No round can go beyond the index where k are accepted, as what is 
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
 from curation.annotate import Work
 from curation.grading import grade_missing
+from curation.model import Model
 from curation.outcomes import ERROR, Outcomes
+from curation.prompt import Prompt
 from curation.sampled import Sampled
 from curation.settling import never
 from curation.standing import Group
@@ -51,6 +53,10 @@ class Teacher(Sampled):
 
     elsewhere: bool = False
     """Its traces were drawn elsewhere and brought by `cuvee import`: what is there is graded, nothing is drawn."""
+
+    def prompt_of(self, model: Model, changes: Mapping[str, Any]) -> Prompt:
+        """What these traces say of their prompt comes before what a source says: it is how they are to be written."""
+        return model.prompt.merged({**changes, **self.prompt})
 
     def patterns(self, work: Work) -> str:
         return f"(from {AIMS} semi join wanted using (id))"

@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 
 class Tags(NamedTuple):
-    """What opens or closes a think block, as a pattern whose group `closing` tells which, and what is dropped around the answer."""
+    """What opens or closes a think block, as patterns."""
 
     either: str
+    """Matches both tags; of the closing one the group `closing`."""
     around_answer: str | None = None
+    """What is dropped around the answer."""
 
 
 THINK = Tags(r"(?i)<(?P<closing>/)?(?:think|thinking|thought)\s{0,9}>")

@@ -185,7 +185,7 @@ class TraceChecks(BaseModel):
         found = loops(scope, words)
         guess = guesswork.guess(prompt, parts.thinking, parts.answer)
         refused = refusal.refusal(prompt, parts.answer)
-        out = {
+        out: dict[str, Any] = {
             "well_formed": fault is None,
             "form_fault": fault,
             "thinking_words": None if parts.thinking is None else count(thought),
@@ -204,7 +204,7 @@ class TraceChecks(BaseModel):
             return out
         read = readability.readability(thought)
         code = read.code and not readability.asks_for_code(prompt, row["verifier"])
-        shown = limo(thought, out["thinking_words"], words)
+        shown = limo(thought, count(thought), words)
         return out | {
             "hard_to_read": read.longest_paragraph >= self.paragraph_words or code,
             "longest_paragraph": read.longest_paragraph,

@@ -12,7 +12,7 @@ from curation import problem
 from curation.balance import group_of
 from curation.balancing.targets import RULE, Balance
 from curation.duck import arrow
-from curation.inspect import beside
+from curation.inspect import beside, traces
 from curation.inspect.visible import one_line, plain, visible
 from curation.publish import Dataset, DatasetError
 from curation.rollouts import Rollouts
@@ -64,6 +64,7 @@ def why(dataset: Dataset, problem_id: str) -> dict[str, Any]:
         "rules": rules,
         "balance": _balance(con, dataset, row),
         "rollouts": {e["key"]: _rollouts(dataset, e, row) for e in manifest["annotators"] if e.get("rollouts")},
+        "traces": traces.of_problem(dataset, row),
     }
 
 
@@ -175,6 +176,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
                 markup=False,
                 highlight=False,
             )
+    traces.show(console, data["traces"])
 
 
 def _value(name: str, value: Any, texts: list[str]) -> str:

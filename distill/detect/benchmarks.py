@@ -8,6 +8,7 @@ not count: that the problem is on a benchmark is the problem's own column.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from curation.decontamination.benchmarks import Item
@@ -92,4 +93,4 @@ def _told(trace: Trace, hits: list[tuple[str, Hit]], benchmarks: Benchmarks, lin
 
 def _pairs(text: str) -> set[tuple[str, str]]:
     words = _WORD.findall(text.lower())
-    return set(zip(words, words[1:], strict=False))
+    return set(pairwise(words))

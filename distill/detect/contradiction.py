@@ -37,7 +37,7 @@ _MARKER = re.compile(
 _FORMULA = re.compile(r"\s*(?:\\\((?P<round>.+?)\\\)|\$\$?(?P<dollar>[^$]+)\$|\\\[(?P<square>.+?)\\\])", re.DOTALL)
 _CONSIDERED = re.compile(
     r"\b(?:if|or|whether|suppose|assum\w+|maybe|perhaps|unless|might|not sure|why|say that|think that|could|expect\w*|wrong"
-    r"|format|form|line|write|output|reply|respond)\b[^.!?\n]{0,60}\Z|(?:是否|如果|假设)[^。\n]{0,30}\Z",
+    r"|format|form|line|write|output|reply|respond)\b[^.!?\n]{0,60}\Z|[(（\"“'‘][*_ ]*\Z|(?:是否|如果|假设)[^。\n]{0,30}\Z",
     re.IGNORECASE,
 )
 _TAKEN_BACK = re.compile(
@@ -52,11 +52,13 @@ _END = re.compile(
 )
 _REMARK = re.compile(
     r"\W*(?:not|correct|right|wrong|consistent|confirmed|the same|same|indeed|yes|no longer|unique|clear|that|what|to be|based"
-    r"|given|in the|an? |likely|probably|still|going|simply|just|needed|required|expected|also|as follows|below|above|here|this|it"
-    r"|therefore|found|asking|supposed|impossible to|supported|verified|reasonable|plausible|straightforward|obvious"
+    r"|given|in the|an? |likely|probably|still|going|simply|just|needed|required|expected|also|as follows|below|above|here"
+    r"|this|it|therefore|found|asking|supposed|impossible to|supported|verified|reasonable|plausible|straightforward|obvious"
     r"|正确|对的|错|一致)(?![\w=])",
     re.IGNORECASE,
 )
+_IN = re.compile(r"\s+in\s.*", re.DOTALL)
+"""What a value is said in: "40 in total"."""
 _SMALL_WORDS = frozenset(("a", "an", "the", "of", "is", "it"))
 _VALUE = re.compile(r"\d|\\[a-zA-Z]|^\W*[a-zA-Z]\W*$|[=^+]")
 
@@ -68,7 +70,7 @@ def thinking_answer(thinking: str) -> str | None:
     answer, end = found
     if answer is None or _TAKEN_BACK.search(scope, end):
         return None
-    return answer
+    return _IN.sub("", answer) if _VALUE.search(answer) else answer
 
 
 def final_answer(answer: str, verifier: str) -> str | None:
@@ -145,7 +147,13 @@ def _marked(scope: str) -> tuple[str | None, int]:
             length = end.start() if end else len(line)
             said = "" if end is not None and end[0] == "?" else line[:length]
         answer = unmark(said).strip(" \"'“”").rstrip(".,")
-        if not answer or len(answer) > LONGEST or answer.startswith(("<", "...", "[")) or answer.endswith(" one") or _REMARK.match(answer):
+        if (
+            not answer
+            or len(answer) > LONGEST
+            or answer.startswith(("<", "...", "["))
+            or answer.endswith(" one")
+            or _REMARK.match(answer)
+        ):
             continue
         considered = _CONSIDERED.search(scope[max(0, marker.start() - 80) : marker.start()])
         return (None if considered else answer), begin + length

@@ -59,4 +59,5 @@ def limo(thinking: str, words: int, tokens: Sequence[str]) -> Limo:
             found += sum(thinking.count(word) for word in _CHINESE[name])
         rates[name] = 1000 * found / words
     score = sum(WEIGHTS[name] * min(1.0, value / FULL[name]) for name, value in {"length": words, **rates}.items())
-    return Limo(*(round(rates[name], 3) for name in _ENGLISH), score=round(score, 4))
+    checking, tentative, connectives = (round(rates[name], 3) for name in _ENGLISH)
+    return Limo(checking, tentative, connectives, round(score, 4))

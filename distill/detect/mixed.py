@@ -59,16 +59,19 @@ _WITH = {"ja": ("Han", "Kana"), "ko": ("Hangul", "Han")}
 """Scripts of a language, where it is not its own alone."""
 _LATIN = re.compile(rf"[A-Za-z][a-z'’]*(?:[ ,]+[A-Za-z][a-z'’]*){{{LATIN_RUN - 1},}}")
 _QUOTED = r"[「『《“\"‘][^」』》”\"’\n]{1,60}[」』》”\"’]|[(（【\[][^)）】\]\n]{1,40}[)）】\]]"
+_LETTERED = r"\pL{2}"
 _SENTENCES = r"[.!?。！？\n]+"
 _COMMON = (
-    "the is of to and that this we for it be are with then but which if not from by can have has was will would should could what "
-    "let let's need because since each than there its they she must check wait how when where your you our their these those so "
+    "the is of to and that this we for it be are with then but which if not from by can have has was will would should "
+    "could what let let's need because since each than there its they she must check wait how when where your you our their "
+    "these those so "
     "it's i i'm i'll that's equals find answer value therefore"
 )
 """English words that no neighbour has, or rarely."""
 _ENGLISH = frozenset(
     (
-        _COMMON + " usually however first second next step number numbers total means implies problem word yes many much before after "
+        _COMMON
+        + " usually however first second next step number numbers total means implies problem word yes many much before after "
         "calculate check good only same both just also even might might be right left side same different between given because "
         "using used two three four all any into over under about which's sum times equal divided multiply compute option options "
         "statement question correct case cases condition conditions possible position initial final standard logic context"
@@ -121,6 +124,8 @@ def mixed(prompts: Sequence[str], thinkings: Sequence[str | None], target: str |
     parted = pc.split_pattern_regex(texts, _SENTENCES)
     rows, sentences = pc.list_parent_indices(parted).to_numpy(), pc.list_flatten(parted)
     found = [_Found([], [], 0.0) for _ in rules]
+    lettered = pc.match_substring_regex(texts, _LETTERED).to_pylist()
+    rules = [of if has else None for of, has in zip(rules, lettered, strict=True)]
     if len(sentences):
         look = np.flatnonzero(_suspicious(sentences, rows, rules))
         told = _prose(sentences.take(pa.array(look)))
@@ -133,7 +138,9 @@ def mixed(prompts: Sequence[str], thinkings: Sequence[str | None], target: str |
 def _suspicious(sentences: pa.Array, rows: Ints, rules: "Sequence[_Rules | None]") -> npt.NDArray[np.bool_]:
     """Sentences that may have another language, as they are written: all but those that letters and words show to be English."""
     foreign = pc.invert(pc.string_is_ascii(sentences)).to_numpy(zero_copy_only=False)
-    foreign[foreign] = pc.match_substring_regex(sentences.filter(pa.array(foreign)), _OTHER_LETTER).to_numpy(zero_copy_only=False)
+    foreign[foreign] = pc.match_substring_regex(sentences.filter(pa.array(foreign)), _OTHER_LETTER).to_numpy(
+        zero_copy_only=False
+    )
     blanks = pc.count_substring(sentences, " ").to_numpy()
     english = np.array([of is not None and of.target == "en" for of in rules])[rows]
     latin = np.array([of is None or of.latin for of in rules])[rows]
@@ -144,7 +151,8 @@ def _suspicious(sentences: pa.Array, rows: Ints, rules: "Sequence[_Rules | None]
     sure = doubtful & english
     some = sentences.filter(pa.array(sure))
     sure[sure] = pc.count_substring_regex(some, _ONE_ENGLISH).to_numpy() * OWN > blanks[sure]
-    return foreign | (doubtful & ~sure)
+    out: npt.NDArray[np.bool_] = foreign | (doubtful & ~sure)
+    return out
 
 
 def _prose(sentences: pa.Array) -> list[str]:
@@ -224,7 +232,9 @@ def _count(words: str) -> float:
     return packed / 2 + len(spaced.split())
 
 
-def _with_languages(rows: Ints, sentences: pa.Array, rules: Sequence[_Rules | None], found: Sequence[_Found]) -> list[Mixed]:
+def _with_languages(
+    rows: Ints, sentences: pa.Array, rules: Sequence[_Rules | None], found: Sequence[_Found]
+) -> list[Mixed]:
     """Sentences told apart, first one by one, then what seems another language, all of a trace together."""
     told = _told([sentence for each in found for sentence in each.open])
     suspects: dict[tuple[int, str], list[str]] = {}

@@ -12,66 +12,30 @@ from distill.detect.words import count
 _FENCE = re.compile(
     r"^[ \t]*(?:```|~~~)[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.MULTILINE | re.DOTALL
 )
-_LANGUAGES = frozenset(
-    [
-        "python",
-        "py",
-        "python3",
-        "c",
-        "cpp",
-        "c++",
-        "java",
-        "javascript",
-        "js",
-        "typescript",
-        "ts",
-        "go",
-        "rust",
-        "ruby",
-        "php",
-        "sql",
-        "bash",
-        "sh",
-        "shell",
-        "matlab",
-        "r",
-        "julia",
-        "haskell",
-        "scala",
-        "kotlin",
-        "swift",
-        "perl",
-        "lua",
-        "csharp",
-        "c#",
-        "html",
-        "css",
-        "json",
-        "yaml",
-        "xml",
-        "asm",
-        "sage",
-        "sympy",
-        "mathematica",
-        "lean",
-        "coq",
-    ]
+_NAMES = (
+    "python py python3 c cpp c++ java javascript js typescript ts go rust ruby php sql bash sh shell matlab r julia haskell "
+    "scala kotlin swift perl lua csharp c# html css json yaml xml asm sage sympy mathematica lean coq"
 )
+_LANGUAGES = frozenset(_NAMES.split())
 _CODE_LINE = re.compile(
-    r"^[ \t]*(?:def \w+\(.*\):|class \w+.*:|import [\w.]+(?: as \w+)?$|from [\w.]+ import |for \w+(?:, ?\w+)* in .+:$|while .+:$|if .+:$|elif .+:$|else:$"
-    r"|return [\w(\[\"'-]|print\(|#include ?<|int main\(|public (?:static|class) |(?:const|let|var) \w+ = |function \w*\(|(?:std::)?cout ?<<|\w+\.append\("
+    r"^[ \t]*(?:def \w+\(.*\):|class \w+.*:|import [\w.]+(?: as \w+)?$|from [\w.]+ import "
+    r"|for \w+(?:, ?\w+)* in .+:$|while .+:$|if .+:$|elif .+:$|else:$"
+    r"|return [\w(\[\"'-]|print\(|#include ?<|int main\(|public (?:static|class) "
+    r"|(?:const|let|var) \w+ = |function \w*\(|(?:std::)?cout ?<<|\w+\.append\("
     r"|[\w\[\]., ]+ ?[-+*/%|&]?= ?[^=].*;$|\w+ = (?:\[\]|\{\}|\w+\(.*\))$|[{}]\s*$)",
     re.MULTILINE,
 )
 _SURE = re.compile(
-    r"^[ \t]*(?:def \w+\(.*\):|import \w|from [\w.]+ import |#include|int main|public |function \w*\(|for \w+ in range\(|print\()",
+    r"^[ \t]*(?:def \w+\(.*\):|import \w|from [\w.]+ import |#include|int main|public |function \w*\("
+    r"|for \w+ in range\(|print\()",
     re.MULTILINE,
 )
 _HINTS = ("def ", "import ", "#include", "int main", "public ", "function ", "range(", "print(")
 CODE_LINES = 3
 """Lines of code in a row that are a block without a fence."""
 _ABOUT = re.compile(
-    r"```|\b(?:code|program|python|javascript|java|c\+\+|algorithm|pseudo-?code|function signature|script|sql)\b|代码|程序|编程|算法",
+    r"```|\[asy\]|\b(?:code|program|python|javascript|java|c\+\+|algorithm|pseudo-?code|function signature|script|sql)\b"
+    r"|代码|程序|编程|算法",
     re.IGNORECASE,
 )
 

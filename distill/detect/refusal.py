@@ -18,19 +18,27 @@ SHORT = 600
 
 _CANNOT = r"(?:can['’]?t|cannot|can not|am unable to|am not able to|won['’]t|will not|am not comfortable)"
 _HELP = (
-    r"(?:help|assist|comply|fulfill?|engage|participate|discuss|support|share that|do that|write that"
+    r"(?:help(?! but)|assist|comply|fulfill?|engage|participate|discuss|support|share that|do that|write that"
     r"|(?:answer|create|generate|provide) (?:that|this|your|any|you|content|information|instructions|assistance|guidance|advice))"
 )
+_IDIOMS = "help but|believe|wait|stress|overstate|thank|imagine|say enough|recommend"
+_UNABLE = rf"(?: {_CANNOT}|['’]m (?:unable|not able) to)(?! (?:{_IDIOMS}))\b"
 _REFUSALS = (
     rf"\bsorry,? but (?:as an ai|i(?:['’]m| am) (?:unable|not able)|i {_CANNOT}|i do(?:n['’]t| not) have)",
     rf"\b(?:sorry|unfortunately|apologies),? (?:but )?i {_CANNOT} \w+",
     rf"\bi(?: {_CANNOT}|['’]m (?:unable to|not able to|not comfortable))(?: be able to)? {_HELP}\b",
     rf"\bas an ai(?: language)?(?: model| assistant)?,? i (?:{_CANNOT}|do(?:n['’]t| not))\b",
-    r"\bi must (?:respectfully )?decline\b",
-    r"(?:抱歉|对不起|很遗憾|不好意思)[，,。 ]*(?:但)?(?:我|作为)[^。\n]{0,12}?(?:无法|不能|没法|没办法|不可以)",
-    r"我(?:无法|不能)(?:提供|协助|帮助|回答|满足|讨论|参与)",
+    rf"\A[^.\n]{{0,60}}\bi{_UNABLE}",
+    rf"\A[^.\n]{{0,20}}\b(?:sorry|apologi\w+|unfortunately|regret|afraid)\b[^.\n]{{0,40}}\bi{_UNABLE}",
+    r"\A[^.\n]{0,20}\bi(?:['’]m not| do(?:n['’]t| not) feel) comfortable\b",
+    r"\bi must (?:respectfully )?decline\b|\b(?:goes|is) against my (?:guidelines|policy|programming|principles)",
+    r"\b(?:not possible|impossible) for me to (?:answer|solve|determine|help|see)\b",
+    r"(?:抱歉|对不起|很遗憾|不好意思)[，,。 ]*[^。\n]{0,8}(?:我|作为)[^。\n]{0,12}?(?:无法|不能|没法|没有?办法|不可以)",
+    r"我(?:无法|不能|没法|没有?办法)(?:提供|协助|帮助|回答|满足|讨论|参与|处理|查看|完成)|超出了?我的能力",
 )
 _REFUSAL = re.compile("|".join(_REFUSALS), re.IGNORECASE)
+_SAID = re.compile(rf"\bi{_UNABLE}|我(?:无法|不能)", re.IGNORECASE)
+"""Words of a refusal in a problem, which is about them then."""
 _MODELS = (
     r"(?:deepseek|qwen|qwq|tongyi|chatgpt|gpt-?[345]|claude|gemini|bard|llama|mistral|kimi|doubao|ernie|chatglm|glm-?[45]|grok"
     r"|copilot|baichuan|internlm|marco-o1)"
@@ -41,9 +49,11 @@ _MAKERS = (
 _AN_AI = r"(?:an ai\b|a (?:large )?language model|an artificial intelligence|a chatbot|a virtual assistant)"
 _CHINESE_MODELS = rf"(?:通义千问|通义|千问|深度求索|文心一言|豆包|智谱清言|混元|讯飞星火|月之暗面|{_MODELS})"
 _IDENTITIES = (
-    rf"\b(?:i(?:['’]m| am)|my name is|call me)(?: called| named)? (?:an? )?{_MODELS}\b",
-    r"\bas (?:an ai (?:language )?(?:model|assistant)|an ai(?= developed| created| trained| made|,)|a (?:large )?language model)",
-    rf"\bas {_MODELS}, i\b",
+    rf"\b(?:i(?:['’]m| am)|my name is|call me)(?: called| named)? (?:an? )?{_MODELS}\b(?!['’]s| shannon| monet)",
+    r"\b(?:as|being) an ai(?: (?:language )?(?:model|assistant))?(?= developed| created| trained| made| i\b|[,.;!?]|\Z)",
+    r"\b(?:as|being) a (?:large )?language model",
+    rf"\b{_MAKERS} (?:trained|created|made|built|designed) me\b",
+    rf"\bas {_MODELS}[-\w.]*, i\b",
     rf"\bi(?:['’]m| am) (?:just |only |merely )?{_AN_AI}",
     rf"\bi(?:['’]m| am| was) (?:an? [^.\n]{{0,40}})?(?:developed|created|trained|made|built) by {_MAKERS}\b",
     r"\bmy (?:knowledge|training)(?: data)?(?:['’]s)? (?:cut-?off|only goes|goes up|extends|ends)",
@@ -59,9 +69,9 @@ _ABOUT = re.compile(
 )
 _HINTS = (
     r"(?i)\bai\b|language model|artificial intelligence|chatbot|virtual assistant|my knowledge|my training|人工智能|语言模型"
-    rf"|\b{_MODELS}|\bby {_MAKERS}|{_CHINESE_MODELS}|由(?:阿里|深度求索|百度|字节跳动|月之暗面|智谱|腾讯|{_MAKERS}|谷歌)"
+    rf"|\b{_MODELS}|\b{_MAKERS}\b|{_CHINESE_MODELS}|由(?:阿里|深度求索|百度|字节跳动|月之暗面|智谱|腾讯|{_MAKERS}|谷歌)"
 )
-_QUOTE = re.compile(r"[\"“‘「『'][^\"”’」』'\n]{0,60}\Z")
+_QUOTE = re.compile(r"(?:[\"“‘「『]|(?<!\w)')[^\"”’」』\n]{0,60}\Z")
 
 
 def refusal(prompt: str, answer: str | None) -> str | None:
@@ -70,7 +80,7 @@ def refusal(prompt: str, answer: str | None) -> str | None:
         return None
     scope = answer if len(answer) <= SHORT else answer[:OPENING]
     for match in _REFUSAL.finditer(scope):
-        if not _quoted(scope, match.start()) and match[0].lower() not in prompt.lower():
+        if not _quoted(scope, match.end()) and not _SAID.search(prompt):
             return " ".join(match[0].split())
     return None
 

@@ -21,6 +21,7 @@ LONGEST_PERIOD. Time is linear in the text, but for one sort.
 Kimi k1.5 ends samples that repeat themselves; Qwen3 (section 4.1) drops what repeats itself heavily. Neither gives a rule.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,10 +41,10 @@ COUNTED_TURNS, COUNTED = 8, 10
 """Turns of a loop whose turns differ by a number, and the tokens of a turn that may have another number."""
 NEW_NUMBERS = 0.06
 """Share of the tokens that are new numbers in cases gone through."""
-SIGNS_ONLY = 400
-"""Tokens of a loop that has hardly any words."""
+SIGNS_ONLY, EXACT_SIGNS, EXACT = 400, 150, 0.95
+"""Tokens of a loop that has hardly any words; the same, where so much of each turn is that of the one before."""
 FEW_KINDS = 6
-"""Different tokens up to which the turns have to be of one length."""
+"""Different tokens that make up nearly all of a stretch: then its turns have to be of one length."""
 LONGEST_PERIOD, CHARACTERS = 16, 240
 PHRASE = 120
 """Characters of the phrase that is shown."""
@@ -51,95 +52,13 @@ PHRASE = 120
 Ints = npt.NDArray[np.int64]
 _ONE_TOKEN = 100
 """Characters of a token that is no word."""
-_LATEX = frozenset(
-    [
-        "frac",
-        "dfrac",
-        "tfrac",
-        "sqrt",
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-        "lim",
-        "sum",
-        "prod",
-        "int",
-        "cdot",
-        "times",
-        "div",
-        "pm",
-        "mp",
-        "left",
-        "right",
-        "text",
-        "mathrm",
-        "mathbf",
-        "boxed",
-        "begin",
-        "end",
-        "pmatrix",
-        "bmatrix",
-        "matrix",
-        "align",
-        "aligned",
-        "cases",
-        "quad",
-        "qquad",
-        "le",
-        "leq",
-        "ge",
-        "geq",
-        "ne",
-        "neq",
-        "approx",
-        "equiv",
-        "pmod",
-        "mod",
-        "pi",
-        "theta",
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "omega",
-        "phi",
-        "lambda",
-        "mu",
-        "sigma",
-        "circ",
-        "degree",
-        "angle",
-        "triangle",
-        "overline",
-        "vec",
-        "hat",
-        "bar",
-        "infty",
-        "ldots",
-        "dots",
-        "cdots",
-        "in",
-        "subset",
-        "cup",
-        "cap",
-        "to",
-        "mapsto",
-        "implies",
-        "iff",
-        "rightarrow",
-        "leftarrow",
-        "binom",
-        "operatorname",
-        "hline",
-        "array",
-    ]
+_FORMULA_WORDS = (
+    "frac dfrac tfrac sqrt sin cos tan cot sec csc log ln exp lim sum prod int cdot times div pm mp left right text mathrm "
+    "mathbf boxed begin end pmatrix bmatrix matrix align aligned cases quad qquad le leq ge geq ne neq approx equiv pmod mod pi "
+    "theta alpha beta gamma delta omega phi lambda mu sigma circ degree overline vec hat bar infty ldots dots cdots subset cup cap "
+    "mapsto implies iff rightarrow leftarrow binom operatorname hline array"
 )
+_LATEX = frozenset(_FORMULA_WORDS.split())
 """Words of formulas."""
 
 
@@ -209,17 +128,27 @@ def _stretches(ids: Ints) -> list[_Loop]:
     said_again = np.cumsum(covered[:-1]) > 0
     dense = np.convolve(said_again, np.ones(WINDOW), mode="same") >= NEARLY_ALL * WINDOW
     edges = np.flatnonzero(np.diff(np.concatenate(([False], dense, [False])).astype(np.int8)))
+    since, until = _run(said_again), len(ids) - _run(said_again[::-1])[::-1]
     found = []
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         inside = np.flatnonzero(said_again[begin:end])
         if len(inside) < SHORTEST * NEARLY_ALL:
             continue
+        # The window blurs the edges: they are where what is said again begins and ends.
         first, last = begin + int(inside[0]), begin + int(inside[-1]) + 1
+        first, last = int(since[first]), int(until[last - 1])
         periods = period[first : min(last, len(period))]
         periods = periods[periods > 0]
         if last - first >= SHORTEST and len(periods):
             found.append(_Loop(first, last, int(np.median(periods)), ~said_again[first:last]))
     return found
+
+
+def _run(said: npt.NDArray[np.bool_]) -> Ints:
+    """For every token where the run of equal ones that it is in begins."""
+    changes = np.concatenate(([True], said[1:] != said[:-1]))
+    out: Ints = np.maximum.accumulate(np.where(changes, np.arange(len(said)), 0))
+    return out
 
 
 def _hashes(ids: Ints) -> Ints:
@@ -238,12 +167,14 @@ def _is_loop(loop: _Loop, ids: Ints, kinds: list[str]) -> bool:
     if turns < TURNS - 0.5:
         return False
     tokens = [kinds[kind] for kind in some.tolist()]
+    same = float((some[loop.period :] == some[: -loop.period]).mean())
     worded = sum(
         (len(token) > 1 and token[0].isalpha() and token not in _LATEX) or token > "\u2fff" for token in tokens
     )
-    if len(some) < SIGNS_ONLY and worded < len(some) / 2:
+    if worded < len(some) / 2 and len(some) < (EXACT_SIGNS if same >= EXACT else SIGNS_ONLY):
         return False
-    if len(set(tokens)) <= FEW_KINDS and (some[loop.period :] == some[: -loop.period]).mean() < 0.9:
+    common = sum(count for _, count in Counter(tokens).most_common(FEW_KINDS))
+    if common >= 0.9 * len(some) and same < 0.9:
         return False
     numbers = np.array([token[0].isdigit() for token in tokens])
     new = int((numbers & loop.new).sum())

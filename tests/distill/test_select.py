@@ -1,6 +1,7 @@
 """Which traces stay: k of a problem, budgets, mixes, and what is said when they cannot be met."""
 
 import collections
+import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ SCHEMA = pa.schema(
     ]
 )
 CON = connect()
+REAL = Path(__file__).parents[3] / "shared" / "data" / "traces" / "long_cot_traces.jsonl.zst"
 
 
 def traces(problems: Mapping[str, Sequence[int]], split: str = "train", domain: str | None = "math") -> list[Row]:
@@ -288,6 +290,28 @@ def test_diverse_reads_the_thinking_too_and_needs_every_signature():
         chosen(traces({"a": [1, 1, 1]}), {"by": "diverse"}, 0, signatures([thinking]))
     with pytest.raises(SelectError, match="needs the signatures"):
         chosen(traces({"a": [1, 1, 1]}), {"by": "diverse"})
+
+
+def test_of_real_traces_diverse_takes_those_that_share_fewest_words():
+    if not REAL.exists():
+        pytest.skip(f"{REAL.name} is not there")
+    read = map(json.loads, pa.input_stream(REAL, compression="zstd").read().splitlines())
+    texts: dict[str, list[str]] = {}
+    for row in read:
+        texts.setdefault(row["problem"], []).append(f"{row['thinking'] or ''} {row['response']}")
+    some = {f"p{n}": own for n, own in enumerate(own for own in texts.values() if len(own) > 2) if n < 40}
+    rows = traces({problem: [1] * len(own) for problem, own in some.items()})
+    words = {f"{problem}-{n}": {*text.split()} for problem, own in some.items() for n, text in enumerate(own)}
+
+    def shared(wanted: Mapping[str, Any], signed: pa.Table | None = None) -> float:
+        """The mean share of words that two chosen traces of a problem have in common."""
+        kept = sorted(name for name, reason in chosen(rows, wanted, 0, signed)[0].items() if reason is None)
+        pairs = [(words[one], words[other]) for one, other in zip(kept[::2], kept[1::2], strict=True)]
+        return sum(len(one & other) / len(one | other) for one, other in pairs) / len(pairs)
+
+    text = [text for own in some.values() for text in own]
+    signed = signatures([pa.table({"rollout": list(words), "text": text})])
+    assert shared({"by": "diverse", "k": 2}, signed) < 0.8 * shared({"k": 2})
 
 
 @pytest.mark.parametrize("apart", [False, True])

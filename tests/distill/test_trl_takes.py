@@ -1,16 +1,17 @@
 """TRL's trainers take published rows as they are, and make of them the tokens and labels that we say."""
 
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from template_tokenizers import other_tokenizer, own_tokenizer, template
 
 from distill.example import Example
 from distill.rendering import Renderer
 from distill.student import Student
-from distill.tokenized import load_tokenizer
 
 ASKED = [{"role": "user", "content": "What is 2 + 3?"}]
 TURNS = [
@@ -84,61 +85,55 @@ def tokens_and_labels(rows: Dataset) -> list[tuple[list[int], list[int]]]:
 def test_sft_takes_rows_unchanged_and_trains_the_tokens_we_say(model_folder: Path, tmp_path: Path, tiny: Any) -> None:
     from trl import SFTConfig, SFTTrainer
 
-    renderer = Renderer.load(Student(model="student"), model_folder)
+    renderer = Renderer(Student(model="student"), own_tokenizer(model_folder))
     rows = sft_rows(renderer, EXAMPLES)
     trainer = SFTTrainer(
         model=tiny,
         args=SFTConfig(output_dir=str(tmp_path), shuffle_dataset=False, **QUIET),
         train_dataset=Dataset.from_list(rows),
-        processing_class=load_tokenizer(model_folder),
+        processing_class=own_tokenizer(model_folder),
     )
     made = tokens_and_labels(trainer.train_dataset)
     assert made == [renderer.labels(row["prompt"], row["completion"]) for row in rows]
     assert [len(ids) for ids, _ in made] == [row["tokens"] for row in rows]
     trained = [[token for token in labels if token != -100] for _, labels in made]
     assert [len(tokens) for tokens in trained] == [row["trained_tokens"] for row in rows]
-    assert load_tokenizer(model_folder).decode(trained[1]) == "<think>\n\n</think>\n\nNine – 九.<|im_end|>\n"
+    assert own_tokenizer(model_folder).decode(trained[1]) == "<think>\n\n</think>\n\nNine – 九.<|im_end|>\n"
     trainer.train()
     assert trainer.state.global_step == 1
 
 
 @pytest.mark.parametrize(
-    ("template", "kinds"),
+    ("name", "examples"),
     [
-        ("qwen3", slice(0, 2)),
-        ("deepseek_r1_distill_training", slice(0, 1)),
-        ("qwen3_5_think", slice(0, 2)),
-        ("qwen3_8", slice(0, 2)),
+        ("qwen3_5_think", EXAMPLES[:2]),
+        ("qwen3_8", EXAMPLES[:1]),
+        ("deepseek_r1_distill_training", EXAMPLES[:1]),
     ],
 )
 def test_labels_are_those_of_trl_through_other_templates_too(
-    template: str, kinds: slice, model_folder: Path, tmp_path: Path, tiny: Any
+    name: str, examples: list[Example], model_folder: Path, tmp_path: Path, tiny: Any
 ) -> None:
-    import trl
     from trl import SFTConfig, SFTTrainer
 
-    file = Path(trl.__file__).parent / "chat_templates" / f"{template}.jinja"
-    tokenizer = load_tokenizer(model_folder)
-    tokenizer.add_tokens(["<think>", "</think>"])
-    tokenizer.add_special_tokens(
-        {"additional_special_tokens": ["<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"]}
-    )
-    renderer = Renderer(Student(model="student", chat_template=str(file)), tokenizer)
-    rows = sft_rows(renderer, EXAMPLES[kinds])
+    tokenizer = deepcopy(other_tokenizer(model_folder))  # the trainer gives it the template
+    renderer = Renderer(Student(model="student", chat_template=template(name)), tokenizer)
+    rows = sft_rows(renderer, examples)
     trainer = SFTTrainer(
         model=tiny,
-        args=SFTConfig(output_dir=str(tmp_path), chat_template_path=str(file), shuffle_dataset=False, **QUIET),
+        args=SFTConfig(output_dir=str(tmp_path), chat_template_path=template(name), shuffle_dataset=False, **QUIET),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    made = tokens_and_labels(trainer.train_dataset)
-    assert made == [renderer.labels(row["prompt"], row["completion"]) for row in rows]
+    assert tokens_and_labels(trainer.train_dataset) == [
+        renderer.labels(row["prompt"], row["completion"]) for row in rows
+    ]
 
 
 def test_dpo_takes_pairs_unchanged(model_folder: Path, tmp_path: Path, tiny: Any) -> None:
     from trl import DPOConfig, DPOTrainer
 
-    renderer = Renderer.load(Student(model="student"), model_folder)
+    renderer = Renderer(Student(model="student"), own_tokenizer(model_folder))
     wrong = [Example(EXAMPLES[0].prompt, "Two and three is six, I guess.", "6"), Example(TURNS, "", "Ten.")]
     pairs = renderer.render_pairs(EXAMPLES[:2], wrong)
     assert [pair.fault for pair in pairs] == [None, None]
@@ -148,9 +143,10 @@ def test_dpo_takes_pairs_unchanged(model_folder: Path, tmp_path: Path, tiny: Any
     ]
     trainer = DPOTrainer(
         model=tiny,
+        ref_model=deepcopy(tiny),
         args=DPOConfig(output_dir=str(tmp_path), **QUIET),
         train_dataset=Dataset.from_list(rows),
-        processing_class=load_tokenizer(model_folder),
+        processing_class=own_tokenizer(model_folder),
     )
     for pair, made in zip(pairs, trainer.train_dataset, strict=True):
         for answer, length in (("chosen", pair.chosen_tokens), ("rejected", pair.rejected_tokens)):
