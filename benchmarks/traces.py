@@ -342,6 +342,26 @@ GUESSES = (
 )
 
 
+GUESSES_IN_OTHER_WORDS = (
+    "I have run out of time; putting down {}.",
+    "I can't tell which is right, so a coin toss: {}.",
+    "My hunch is {}, I'll leave it at that.",
+    "This part is guesswork, but {}.",
+    "Can't resolve it. Best guess: {}.",
+    "Let's just say {}.",
+    "Without solving it fully I'd have to guess that it is {}.",
+    "OK I'll go with my gut and answer {}.",
+    "No more ideas, so I'll make something up: {}.",
+    "猜测答案为{}。",
+    "我随便说一个：{}。",
+    "感觉是{}，就写这个吧。",
+)
+
+
+def guess_in_other_words(row: Row, random_: random.Random) -> Row | None:
+    return changed(row, f"{row['thinking']}\n{random_.choice(GUESSES_IN_OTHER_WORDS).format(random_.randint(2, 99))}")
+
+
 def guess_at_the_end(row: Row, random_: random.Random) -> Row | None:
     kept = row["thinking"][: int(len(row["thinking"]) * random_.uniform(0.2, 0.7))]
     return changed(row, f"{kept}\n\n{random_.choice(GUESSES).format(random_.randint(2, 99))}")
@@ -447,6 +467,22 @@ IDENTITIES = (
 )
 
 
+REFUSALS_IN_OTHER_WORDS = (
+    "I must refuse this request.",
+    "I do not have the ability to view images.",
+    "I'm not allowed to discuss this topic.",
+    "This is not something I'm able to help with.",
+    "I'd rather not answer that.",
+    "No. Please ask something else.",
+    "很抱歉，我帮不了你。",
+    "我没有能力回答这个问题。",
+)
+
+
+def refused_in_other_words(row: Row, random_: random.Random) -> Row | None:
+    return changed(row, response=random_.choice(REFUSALS_IN_OTHER_WORDS))
+
+
 def refused(row: Row, random_: random.Random) -> Row | None:
     return changed(row, response=random_.choice(REFUSALS))
 
@@ -499,6 +535,7 @@ FAULTS = [
     Planted("mixed_language", "quoted words", False, quoted_word),
     Planted("mixed_language", "terms in Chinese", False, terms_in_chinese),
     Planted("guesswork", "at the end", True, guess_at_the_end),
+    Planted("guesswork", "in other words", True, guess_in_other_words),
     Planted("guesswork", "no thinking", True, no_thinking),
     Planted("guesswork", "explored", False, explored),
     Planted("contradictory", "other answer", True, other_answer),
@@ -509,6 +546,7 @@ FAULTS = [
     Planted("hard_to_read", "code for code", False, code_for_code),
     Planted("hard_to_read", "fenced sum", False, fenced_sum),
     Planted("refusal", "refusal", True, refused),
+    Planted("refusal", "in other words", True, refused_in_other_words),
     Planted("refusal", "quoted", False, quoted_refusal),
     Planted("identity", "identity", True, identified),
     Planted("identity", "spoken of", False, spoken_of),

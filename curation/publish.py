@@ -20,20 +20,12 @@ from typing import Any
 
 import duckdb
 
+from curation.card import card
 from curation.duck import arrow, batches, parquet, pieces, quoted
-from curation.inspect import balanced
-from curation.inspect.visible import visible
 from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, local_path
 
 SHARD_BATCHES = 25
 SPLITS = ("train", "test")
-HUB_LICENCES = """
-afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsl-1.0 c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0
-cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0
-cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 gfdl gpl-2.0
-gpl-3.0 isc lgpl-2.1 lgpl-3.0 mit mpl-2.0 odbl odc-by pddl unlicense wtfpl
-"""
-"""Licences by the names that the Hub knows; a card with another name is refused there."""
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\.\d{1,9}")
 
 
@@ -227,129 +219,3 @@ def _write_split(
         files.append(f"{config}/{split}-{len(files):05d}.parquet")
         count += store.write_table(f"{folder}/{files[-1]}", piece)
     return {"rows": count, "files": files}
-
-
-def card(manifest: Mapping[str, Any], recipe: str) -> str:
-    """The dataset card: what `load_dataset` needs to know, and what a reader wants to."""
-    licences = sorted({row["license"] or "unknown" for row in manifest["licenses"]})
-    configs = [
-        {
-            "config_name": config,
-            # What `load_dataset` gives when no config is named.
-            "default": number == 0,
-            "data_files": [
-                {"split": split, "path": f"{config}/{split}-*.parquet"}
-                for split, part in splits.items()
-                if part["files"]
-            ],
-        }
-        for number, (config, splits) in enumerate(manifest["sets"].items())
-    ]
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))
-    counts = manifest["counts"]
-    lines = [
-        "---",
-        # JSON is YAML, and quotes whatever a name may hold.
-        f"configs: {json.dumps(configs)}",
-        f"license: {json.dumps(_hub_licence(licences))}",
-        'tags: ["reasoning", "cuvee"]',
-        "---",
-        "",
-        f"# {_cell(manifest['name'])}",
-        "",
-        f"Version {manifest['version']}, made by Cuvee {manifest['code_version']} from {counts['read']:,} rows: "
-        f"{counts['kept']:,} kept, {counts['dropped']:,} dropped by rules, {counts['rejected']:,} rejected when read. "
-        "`decisions.parquet`, where it is included, has every problem with all measurements and the outcome of every rule.",
-        "",
-        "## Rules",
-        "",
-        *_table(
-            ["rule", "keeps a problem when", "entered", "pass", "fail", "unknown"],
-            [
-                [r["rule"], _Code(r["condition"]), r["entered"], r["pass"], r["fail"], r["unknown"]]
-                for r in manifest["rules"]
-            ],
-        ),
-        "",
-        *_balance(manifest.get("balance")),
-        "## Sources and licences",
-        "",
-        *_table(
-            ["source", "licence", "problems", "kept"],
-            [[r["source"], r["license"] or "unknown", r["problems"], r["kept"]] for r in manifest["licenses"]],
-        ),
-        "",
-        *_judge(manifest.get("judge")),
-        "## Sets",
-        "",
-        *_table(
-            ["config", *SPLITS],
-            [[config, *(splits[split]["rows"] for split in SPLITS)] for config, splits in manifest["sets"].items()],
-        ),
-        "",
-        *[f"- {visible(' '.join(line.split()))}" for line in manifest["recipe"].get("differs", [])],
-        "",
-        "## Recipe",
-        "",
-        f"{fence}yaml",
-        recipe.rstrip("\n"),
-        fence,
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _hub_licence(licences: Sequence[str]) -> str:
-    """What the Hub calls the licence of all rows; `other` where they have several, or one that it does not know."""
-    known = len(licences) == 1 and licences[0].lower() in HUB_LICENCES.split()
-    return licences[0].lower() if known else "other"
-
-
-def _balance(record: Mapping[str, Any] | None) -> list[str]:
-    """Rows before and after by group and difficulty, and what could not be met."""
-    if record is None:
-        return []
-    told = ["## Balance", ""]
-    for of, rows in balanced.tables(record):
-        told += [*_table([_Code(of), "before", "after"], [list(row) for row in rows]), ""]
-    if missed := balanced.lines(record):
-        told += [*(f"- {_cell(line)}" for line in missed), ""]
-    return told
-
-
-def _judge(judge: Mapping[str, Any] | None) -> list[str]:
-    """Who judged, and how far it is to be trusted."""
-    if judge is None:
-        return []
-    measured = judge["measured"]
-    if measured is None:
-        trust = "This judge was **never measured** on labelled answers where this dataset was made."
-    else:
-        rates = (
-            f"{name.replace('_', ' ')} {rate['rate']:.1%} (90 % interval {rate['low']:.1%} to {rate['high']:.1%})"
-            for name in ("false_accepts", "false_rejects")
-            if (rate := measured["judge"][name])["of"]
-        )
-        trust = f"On {measured['judge']['labelled']:,} labelled answers ({measured['date'][:10]}): {', '.join(rates)}."
-    told = f"{judge['problems']:,} problems are graded by a model, {_cell(judge['model'])}, not by rules. {trust}"
-    return ["## Judge", "", told, ""]
-
-
-def _table(head: list[str], rows: list[list[Any]]) -> list[str]:
-    ruled = ["| " + " | ".join(_cell(name) for name in head) + " |", "|" + " --- |" * len(head)]
-    return ruled + ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
-
-
-class _Code(str):
-    """Text for a Markdown cell that is shown as it is."""
-
-    __slots__ = ()
-
-
-def _cell(value: Any) -> str:
-    """Text for a Markdown cell: names and licences come from data sets, so nothing in them may be markup."""
-    text = visible(" ".join((f"{value:,}" if isinstance(value, int) else str(value)).split()))
-    if isinstance(value, _Code):
-        return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|\[\]*_`!])", r"\\\1", text)

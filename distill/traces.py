@@ -17,6 +17,9 @@ Nothing here drops anything. Booleans are what rules test, NULL when unknown; th
     trace_contaminated  a benchmark item stands in it: `trace_contaminated_by` which, `trace_contamination` where (JSON)
     checking_words, tentative_words, connectives, limo_score     LIMO's measure of the thinking (detect/limo.py)
 
+NULL passes no rule. A rule that lets the unknown pass says so: `contradictory is not true`, as most thinking states no answer
+of its own; likewise `mixed_language is not true` where thinking may be nothing but formulas.
+
 Whether the answer is right is the verdict's to say, and whether it was cut off the finish reason's.
 """
 
@@ -204,7 +207,7 @@ class TraceChecks(BaseModel):
             return out
         read = readability.readability(thought)
         code = read.code and not readability.asks_for_code(prompt, row["verifier"])
-        shown = limo(thought, count(thought), words)
+        shown = limo(thought, out["thinking_words"], words)
         return out | {
             "hard_to_read": read.longest_paragraph >= self.paragraph_words or code,
             "longest_paragraph": read.longest_paragraph,

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 
@@ -23,6 +25,8 @@ def closing(console: Console, outcome: Outcome) -> None:
         say(console, f"Published {dataset.ref} in {dataset.folder}")
     else:
         say(console, f"The content is that of {dataset.ref}: nothing new was published.")
+    for line in of_traces(dataset.manifest):
+        say(console, line)
     name = dataset.manifest["name"]
     example = _an_id(dataset)
     console.print("\n[bold]Next[/]")
@@ -33,12 +37,33 @@ def closing(console: Console, outcome: Outcome) -> None:
             say(console, f"  cuvee sweep {name} --rule {change}")
             break
     say(console, f"  cuvee inspect {name} --rows 5")
+    if (shown := _with_rows(dataset.manifest)) is not None:
+        say(console, f"  cuvee inspect {name} --set {shown} --rows 2")
     if not any(dataset.manifest["sets"].get("rl", {}).get(split, {}).get("rows") for split in SPLITS):
         return
     code = f"import datasets; print(datasets.load_dataset({dataset.folder!r}, 'rl'))"
     # What a shell would read inside double quotes.
     code = re.sub(r'([\\"$`])', r"\\\1", code)
     say(console, f'  python -c "{code}"')
+
+
+def of_traces(manifest: Mapping[str, Any]) -> list[str]:
+    """A line about every set that is made of traces."""
+    told = []
+    for name, record in manifest.get("built", {}).items():
+        rows = {split: part["rows"] for split, part in manifest["sets"][name].items() if part["rows"]}
+        unit = "pairs" if record["kind"] == "preference" else "rows"
+        counted = " and ".join(f"{count:,} in {split}" for split, count in rows.items())
+        trained = sum(split["trained_tokens"] for split in record.get("splits", []))
+        tokens = f", {trained:,} trained tokens" if "splits" in record else ""
+        told.append(f"  {name}: {sum(rows.values()):,} {unit}{f' ({counted})' if counted else ''}{tokens}")
+    return told
+
+
+def _with_rows(manifest: Mapping[str, Any]) -> str | None:
+    """The first set of traces that has any row."""
+    built = manifest.get("built", {})
+    return next((name for name in built if any(part["rows"] for part in manifest["sets"][name].values())), None)
 
 
 def sampled(console: Console, outcome: Outcome) -> None:

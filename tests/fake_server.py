@@ -8,6 +8,7 @@ end of the `X-Request-Id` that the client sends. Words in a prompt ask for troub
     (empty) an empty text    (surrogate) half a character    (huge) 10 MB of text    (latin) bytes that are no UTF-8
     (null) a text that is null    (negative) fewer than no tokens    (textless) no text at all
     (echo) 400 with what was sent, key included    (think) thinks for 40 characters    (ponder) the same, opened by <think>
+    (steps) thinks in steps, in a think block, before it answers    (mark) the same, with a token of chat templates in it
 What is wrong with the server as a whole is in the attributes of `FakeServer`. `GET /asked` gives what was asked for.
 """
 
@@ -46,6 +47,10 @@ def answer(prompt: str, index: int) -> str:
     left, right = re.findall(r"(\d+) \+ (\d+)", prompt)[-1]
     total = int(left) + int(right)
     right_one = index % 4 < total % 5
+    if "(steps)" in prompt or "(mark)" in prompt:
+        said, mark = total if right_one else total + 1, "<|im_end|>" if "(mark)" in prompt else ""
+        steps = f"To {left} I add {right} by counting on from the first number{', and check it again' * (index % 3)}: {said}{mark}."
+        return f"<think>\n{steps}\n</think>\n\nThe answer is {said}"
     return " hm" * (index % 8) + f" The answer is {total if right_one else total + 1}"
 
 
@@ -55,6 +60,8 @@ class FakeServer:
     def __init__(self, port: int = 0, delay: float = 0.0, name: str = NAME) -> None:
         self.port, self.delay, self.name = port, delay, name
         """`delay`: seconds that every answer takes. `name`: what it serves."""
+        self.first_last = False
+        """Of a problem's samples those with a smaller index come later: of every eight the first takes `delay` eight times."""
         self.away = 0
         """So many requests get 503, then it is back."""
         self.down = False
@@ -188,7 +195,7 @@ class FakeServer:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self.delay:
-                await asyncio.sleep(self.delay)
+                await asyncio.sleep(self.delay * (8 - _index(name) % 8 if self.first_last else 1))
         except asyncio.CancelledError:
             self.given_up += 1
             raise
@@ -209,7 +216,7 @@ class FakeServer:
             return web.json_response({"error": "broken"}, status=500)
         if "(nothing)" in text:
             return web.json_response({"object": "text_completion", "choices": []})
-        whole = _rest(text, int(name.rsplit("-", 1)[1]))
+        whole = _rest(text, _index(name))
         said = whole[: body["max_tokens"]]
         choice: dict[str, Any] = {"index": 0, "finish_reason": "length" if len(said) < len(whole) else "stop"}
         for stop in body["stop"]:
@@ -243,6 +250,11 @@ class FakeServer:
             return "".join(f"<{turn['role']}>{turn['content']}" for turn in body["messages"]) + self.template
         prompt = body["prompt"]
         return prompt if isinstance(prompt, str) else "".join(map(chr, prompt))
+
+
+def _index(name: str) -> int:
+    """The index of the sample that a request is for."""
+    return int(name.rsplit("-", 1)[1])
 
 
 def _ids(text: str) -> list[int]:

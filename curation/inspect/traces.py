@@ -12,6 +12,8 @@ from curation.rules import OUTCOME_PREFIX
 from curation.sql import short
 
 SHOWN = 300
+UNPAIRED = "pairs"
+"""What drops a trace of a preference set that is in no pair."""
 
 
 def of_problem(dataset: Dataset, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -86,9 +88,9 @@ def show(console: Console, sets: dict[str, dict[str, Any]]) -> None:
             f"{head}: {kept} of {len(traces)} traces kept" if traces else f"{head}: no trace", highlight=False
         )
         for trace in traces:
-            part = f"{trace['part']} " if trace["part"] is not None else ""
-            mark = "[green]kept[/]" if trace["kept"] else f"[red]{one_line(trace['dropped_by'] or 'dropped')}[/]"
-            console.print(f"  {one_line(part)}#{trace['sample_index']} {mark}{_outcomes(trace)}", highlight=False)
+            part = f"{one_line(trace['part'])} " if trace["part"] is not None else ""
+            tokens = f", {trace['tokens']:,} tokens" if trace["tokens"] is not None else ""
+            console.print(f"  {part}#{trace['sample_index']}{tokens}: {_outcomes(trace)}", highlight=False)
             if (text := trace["text"]) is not None:
                 first = told.setdefault(trace["rollout"], name)
                 if first == name:
@@ -105,18 +107,17 @@ def show(console: Console, sets: dict[str, dict[str, Any]]) -> None:
 
 
 def _outcomes(trace: dict[str, Any]) -> str:
-    """The outcome of every rule, in short: those that do not pass by name."""
-    outcomes = trace["outcomes"]
-    told = []
-    for outcome, verb in (("fail", "fails"), ("unknown", "unknown")):
-        if names := [name for name, value in outcomes.items() if value == outcome]:
-            told.append(f"{verb} {', '.join(names)}")
-    passed = sum(value == "pass" for value in outcomes.values())
-    told.append(f"passes {passed} of {len(outcomes)} rules" if told else f"passes all {len(outcomes)} rules")
+    """What became of a trace, and the rules besides that do not pass."""
+    gone = "in no pair" if trace["dropped_by"] == UNPAIRED else f"[red]dropped[/] by {one_line(trace['dropped_by'])}"
+    told = "[green]kept[/]" if trace["kept"] else gone
     if trace["fault"] is not None:
-        told.append(short(trace["fault"], 100))
-    tokens = f", {trace['tokens']:,} tokens" if trace["tokens"] is not None else ""
-    return f"{tokens}: {one_line('; '.join(told))}" if outcomes else tokens
+        told += f" ({one_line(short(trace['fault'], 100))})"
+    for outcome, verb in (("fail", "fails"), ("unknown", "unknown:")):
+        names = [name for name, value in trace["outcomes"].items() if value == outcome and name != trace["dropped_by"]]
+        told += f"; {verb} {one_line(', '.join(names))}" if names else ""
+    if trace["outcomes"].get(trace["dropped_by"]) == "unknown":
+        told += ", which is unknown"
+    return told
 
 
 def _shown(text: str) -> str:

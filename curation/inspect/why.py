@@ -176,7 +176,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
                 markup=False,
                 highlight=False,
             )
-    traces.show(console, data["traces"])
+    traces.show(console, data.get("traces", {}))
 
 
 def _value(name: str, value: Any, texts: list[str]) -> str:

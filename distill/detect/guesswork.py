@@ -26,16 +26,17 @@ _PICK = "pick|choose|select|picking|choosing|selecting"
 _GUESSES = (
     r"\bguess(?:ing|work)?\b",
     r"\bshot in the dark\b|\btak(?:e|ing) a stab\b|\bflip(?:ping)? a coin\b|\bhope for the best\b",
-    r"\bpure luck\b|\bfeels right,? so\b",
+    r"\bcoin toss\b|\bmy hunch is\b|\b(?:with|on) my gut\b|\bmake something up\b|\bpure luck\b|\bfeels right,? so\b",
     r"\bno (?:real|good) (?:reason|basis|justification)\b|\bjust (?:pick|choose|picking|choosing) (?:one|something)\b",
-    rf"\b(?:{_PICK}|answer|going|go|saying|say)(?: \S+){{0,4}} (?:at random|randomly|blindly|arbitrarily)\b",
+    rf"\b(?:{_PICK}|answer|going|go)(?: \S+){{0,4}} (?:at random|randomly|blindly|arbitrarily)\b",
     rf"\b(?:randomly|blindly|arbitrarily) (?:{_PICK})\b",
     r"\b(?:pick|choose|select)(?:ing)? a random (?:answer|option|choice|letter|number)\b",
-    r"猜(?!想|谜|对|出|中)|蒙(?:一|个)|瞎蒙|随便(?:选|写|填|给|挑|答)|凭(?:感觉|直觉|运气)(?:选|写|填|答)?|随机(?:选|挑)",
+    r"猜(?!想|谜|对|出|中)|蒙(?:一|个|[A-Z0-9])|瞎蒙|随便(?:选|写|填|给|挑|答|说)|凭(?:感觉|直觉|运气)(?:选|写|填|答)?|随机(?:选|挑)",
 )
 _GUESS = re.compile("|".join(_GUESSES), re.IGNORECASE)
 _HINT_WORDS = (
-    "guess|random|blind|arbitrar|in the dark|a stab|a coin|just |hope for|luck|feels right|no real|no good|猜|蒙|随|凭"
+    "guess|random|blind|arbitrar|in the dark|a stab|a coin|coin toss|just |hope for|luck|feels right|no real|no good|hunch|gut"
+    "|something up|猜|蒙|随|凭"
 )
 _HINTS = tuple(_HINT_WORDS.split("|"))
 _NO_GUESS = re.compile(
@@ -48,7 +49,7 @@ _NO_GUESS = re.compile(
 """What before the words makes them no guess of the one who thinks."""
 _NO_GUESS_EITHER = re.compile(
     r"\A(?: (?:and check|and verify|and see|that\b|for (?:the|a|y|newton)|would (?!be)|i['’ ]|we['’ ]|[a-z] ?="
-    r"|of the (?:form|solution|pattern))|s?work is)",
+    r"|earlier|of the (?:form|solution|pattern))|s?work is)",
     re.IGNORECASE,
 )
 _HEDGE = re.compile(r"\bi\s\Z", re.IGNORECASE)
@@ -62,7 +63,8 @@ _MAY_GUESS = re.compile(
 )
 _VERIFIED = re.compile(
     r"\b(?:check|verif|confirm|test(?:ing)? (?:it|this)|plug|substitut|indeed|satisf|that works|works out|is correct|matches"
-    r"|consistent|let me see|prove|proof|induction|iterat|but rather|rather not|not guess)|验证|检验|代入|检查|满足|符合|证明",
+    r"|consistent|but the (?:correct|exact|true|actual|right)"
+    r"|let me see|prove|proof|induction|iterat|but rather|rather not|not guess)|验证|检验|代入|检查|满足|符合|证明",
     re.IGNORECASE,
 )
 _ABOUT = re.compile(r"guess|random|estimat|猜|随机|估", re.IGNORECASE)

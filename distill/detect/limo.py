@@ -33,6 +33,7 @@ CHINESE = {
     "connectives": "因此 所以 因为 由于 从而 于是 首先 然后 接着 最后 但是 不过",
 }
 _ENGLISH = {name: frozenset(words.split()) for name, words in WORDS.items()}
+_ALL = frozenset().union(*_ENGLISH.values())
 _CHINESE = {name: words.split() for name, words in CHINESE.items()}
 
 
@@ -52,10 +53,11 @@ def limo(thinking: str, words: int, tokens: Sequence[str]) -> Limo:
     """Of a thinking that has so many words, and these tokens (words.py); all 0 for none."""
     if not words:
         return NONE
-    counts, rates = Counter(tokens), {}
+    counts, rates = Counter(filter(_ALL.__contains__, tokens)), {}
+    has_chinese = max(tokens, default="") > "\u2fff"
     for name, english in _ENGLISH.items():
-        found = sum(counts[word] for word in english if word in counts)
-        if not thinking.isascii():
+        found = sum(counts[word] for word in english)
+        if has_chinese:
             found += sum(thinking.count(word) for word in _CHINESE[name])
         rates[name] = 1000 * found / words
     score = sum(WEIGHTS[name] * min(1.0, value / FULL[name]) for name, value in {"length": words, **rates}.items())

@@ -32,8 +32,8 @@ Ints = npt.NDArray[np.int64]
 LATIN_RUN, SENTENCE = 4, 6
 SAMPLE = 120
 """Characters shown of what is not the target's."""
-OWN = 5
-"""One in so many words of a sentence, being common English ones, makes it English."""
+OWN, OWN_WIDE = 5, 7
+"""One in so many words of a sentence, being common English ones, makes it English; the same of a longer list."""
 
 SCRIPT_OF = {language: script for script, codes in SCRIPTS.items() for language in codes.split()}
 _LETTERS = {
@@ -68,15 +68,12 @@ _COMMON = (
     "it's i i'm i'll that's equals find answer value therefore"
 )
 """English words that no neighbour has, or rarely."""
-_ENGLISH = frozenset(
-    (
-        _COMMON
-        + " usually however first second next step number numbers total means implies problem word yes many much before after "
-        "calculate check good only same both just also even might might be right left side same different between given because "
-        "using used two three four all any into over under about which's sum times equal divided multiply compute option options "
-        "statement question correct case cases condition conditions possible position initial final standard logic context"
-    ).split()
+_MORE = (
+    "usually however first next step number numbers means implies word yes many much before after calculate check good only same "
+    "both just also even might right left side different between given using used two three four any all into over under about "
+    "times equal still while since thus"
 )
+_ENGLISH = frozenset(f"{_COMMON} {_MORE}".split())
 _ONE_ENGLISH = rf"(?i)\b(?:{'|'.join(word for word in _COMMON.split() if chr(39) not in word)})\b"
 _NAMED = {
     "en": "english|英语|英文",
@@ -145,13 +142,14 @@ def _suspicious(sentences: pa.Array, rows: Ints, rules: "Sequence[_Rules | None]
     english = np.array([of is not None and of.target == "en" for of in rules])[rows]
     latin = np.array([of is None or of.latin for of in rules])[rows]
     doubtful = ~foreign & (blanks + 1 >= np.where(latin, SENTENCE, LATIN_RUN))
-    doubtful[doubtful] = pc.greater_equal(
-        pc.count_substring_regex(sentences.filter(pa.array(doubtful)), "[a-z]{3,}"), LATIN_RUN - 1
-    ).to_numpy(zero_copy_only=False)
     sure = doubtful & english
     some = sentences.filter(pa.array(sure))
     sure[sure] = pc.count_substring_regex(some, _ONE_ENGLISH).to_numpy() * OWN > blanks[sure]
-    out: npt.NDArray[np.bool_] = foreign | (doubtful & ~sure)
+    doubtful &= ~sure
+    doubtful[doubtful] = (
+        pc.count_substring_regex(sentences.filter(pa.array(doubtful)), "[a-z]{3}").to_numpy() >= LATIN_RUN - 1
+    )
+    out: npt.NDArray[np.bool_] = foreign | doubtful
     return out
 
 
@@ -220,7 +218,7 @@ def _look(sentence: str, of: _Rules, found: _Found) -> _Found:
         lower = sentence.lower().split()
         others = {word for word in sentence.split() if len(word) > 2 and word.islower()}
         if len(others) >= SENTENCE - 1 and not (
-            of.target == "en" and sum(word in _ENGLISH for word in lower) * OWN >= len(lower)
+            of.target == "en" and sum(word in _ENGLISH for word in lower) * OWN_WIDE >= len(lower)
         ):
             found.open.append(sentence)
     return found._replace(words=found.words + sum(map(_count, runs)))
@@ -251,13 +249,13 @@ def _with_languages(
             more.setdefault(row, []).extend(foreign)
     out = []
     for row, (of, each) in enumerate(zip(rules, found, strict=True)):
-        own = sentences.filter(pa.array(rows == row)) if of is not None and (each.runs or row in more) else None
-        if own is None:
+        if of is None or not (each.runs or row in more):
             out.append(Mixed(None if of is None else 1.0, 0.0, None))
             continue
+        begin, end = np.searchsorted(rows, [row, row + 1])
         others = more.get(row, [])
         other = each.words + sum(map(_count, others))
-        words = sum(_count(sentence) for sentence in _prose(own))
+        words = sum(_count(sentence) for sentence in _prose(sentences[begin:end]))
         sample = " | ".join([*each.runs, *others])[:SAMPLE]
         out.append(Mixed(round(max(0.0, 1 - other / words), 4), round(other, 1), sample))
     return out

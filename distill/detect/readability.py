@@ -30,7 +30,7 @@ _SURE = re.compile(
     r"|for \w+ in range\(|print\()",
     re.MULTILINE,
 )
-_HINTS = ("def ", "import ", "#include", "int main", "public ", "function ", "range(", "print(")
+_HINTS = ("def ", "import ", "#include", "int main", "\npublic ", "\nfunction ", "range(", "print(")
 CODE_LINES = 3
 """Lines of code in a row that are a block without a fence."""
 _ABOUT = re.compile(

@@ -31,10 +31,12 @@ _REFUSALS = (
     rf"\A[^.\n]{{0,60}}\bi{_UNABLE}",
     rf"\A[^.\n]{{0,20}}\b(?:sorry|apologi\w+|unfortunately|regret|afraid)\b[^.\n]{{0,40}}\bi{_UNABLE}",
     r"\A[^.\n]{0,20}\bi(?:['’]m not| do(?:n['’]t| not) feel) comfortable\b",
-    r"\bi must (?:respectfully )?decline\b|\b(?:goes|is) against my (?:guidelines|policy|programming|principles)",
+    r"\bi (?:must|have to) (?:respectfully )?(?:decline|refuse)\b|\bi(?:['’]m| am) not (?:allowed|permitted|programmed) to\b",
+    r"\bi do(?:n['’]t| not) have the (?:ability|capability)\b|\bnot something (?:i can|i(?:['’]m| am) able to) help\b",
+    r"\b(?:goes|is) against my (?:guidelines|policy|programming|principles)",
     r"\b(?:not possible|impossible) for me to (?:answer|solve|determine|help|see)\b",
     r"(?:抱歉|对不起|很遗憾|不好意思)[，,。 ]*[^。\n]{0,8}(?:我|作为)[^。\n]{0,12}?(?:无法|不能|没法|没有?办法|不可以)",
-    r"我(?:无法|不能|没法|没有?办法)(?:提供|协助|帮助|回答|满足|讨论|参与|处理|查看|完成)|超出了?我的能力",
+    r"我(?:无法|不能|没法|没有?办法)(?:提供|协助|帮助|回答|满足|讨论|参与|处理|查看|完成)|超出了?我的能力|我?帮不了你|我没有能力",
 )
 _REFUSAL = re.compile("|".join(_REFUSALS), re.IGNORECASE)
 _SAID = re.compile(rf"\bi{_UNABLE}|我(?:无法|不能)", re.IGNORECASE)
@@ -43,15 +45,18 @@ _MODELS = (
     r"(?:deepseek|qwen|qwq|tongyi|chatgpt|gpt-?[345]|claude|gemini|bard|llama|mistral|kimi|doubao|ernie|chatglm|glm-?[45]|grok"
     r"|copilot|baichuan|internlm|marco-o1)"
 )
+_VERSIONED = rf"{_MODELS}(?:\w|[-.](?=\w))*(?!\w)"
 _MAKERS = (
     r"(?:openai|anthropic|deepseek|alibaba|google|meta|mistral|microsoft|moonshot|baidu|bytedance|zhipu|tencent|xai)"
 )
 _AN_AI = r"(?:an ai\b|a (?:large )?language model|an artificial intelligence|a chatbot|a virtual assistant)"
 _CHINESE_MODELS = rf"(?:通义千问|通义|千问|深度求索|文心一言|豆包|智谱清言|混元|讯飞星火|月之暗面|{_MODELS})"
 _IDENTITIES = (
-    rf"\b(?:i(?:['’]m| am)|my name is|call me)(?: called| named)? (?:an? )?{_MODELS}\b(?!['’]s| shannon| monet)",
+    rf"\b(?:i(?:['’]m| am)|my name is|call me)(?: called| named)? (?:an? )?{_VERSIONED}(?!['’]s| shannon| monet)",
     r"\b(?:as|being) an ai(?: (?:language )?(?:model|assistant))?(?= developed| created| trained| made| i\b|[,.;!?]|\Z)",
-    r"\b(?:as|being) a (?:large )?language model",
+    r"\b(?:as|being) (?:a (?:large )?language model|an? (?:ai )?chatbot)",
+    rf"\bi(?:['’]m| am) an? {_MAKERS} (?:ai |language )?(?:model|assistant)",
+    rf"\b(?:this|the) model was (?:trained|created|developed|made) by {_MAKERS}\b",
     rf"\b{_MAKERS} (?:trained|created|made|built|designed) me\b",
     rf"\bas {_MODELS}[-\w.]*, i\b",
     rf"\bi(?:['’]m| am) (?:just |only |merely )?{_AN_AI}",

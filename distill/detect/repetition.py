@@ -55,8 +55,8 @@ _ONE_TOKEN = 100
 _FORMULA_WORDS = (
     "frac dfrac tfrac sqrt sin cos tan cot sec csc log ln exp lim sum prod int cdot times div pm mp left right text mathrm "
     "mathbf boxed begin end pmatrix bmatrix matrix align aligned cases quad qquad le leq ge geq ne neq approx equiv pmod mod pi "
-    "theta alpha beta gamma delta omega phi lambda mu sigma circ degree overline vec hat bar infty ldots dots cdots subset cup cap "
-    "mapsto implies iff rightarrow leftarrow binom operatorname hline array"
+    "theta alpha beta gamma delta omega phi lambda mu sigma circ degree overline vec hat bar infty ldots dots cdots subset "
+    "cup cap mapsto implies iff rightarrow leftarrow binom operatorname hline array"
 )
 _LATEX = frozenset(_FORMULA_WORDS.split())
 """Words of formulas."""
@@ -91,12 +91,10 @@ def loops(text: str, words: Sequence[str]) -> Loops:
     """The loops of a text. words: its tokens (words.py)."""
     if len(words) < SHORTEST:
         return _in_characters(text)
-    kinds = list(dict.fromkeys(words))
-    if max(map(len, kinds)) >= _ONE_TOKEN and (found := _in_characters(text)).at:
+    if max(map(len, words)) >= _ONE_TOKEN and (found := _in_characters(text)).at:
         return found
-    known = dict(zip(kinds, range(len(kinds)), strict=True))
-    ids = np.fromiter(map(known.__getitem__, words), np.int64, len(words))
-    stretches = [each for each in _stretches(ids) if _is_loop(each, ids, kinds)]
+    ids = np.fromiter(map(hash, words), np.int64, len(words))
+    stretches = [each for each in _stretches(ids) if _is_loop(each, ids, words)]
     if not stretches:
         return NONE
     longest = max(stretches, key=lambda each: each.end - each.begin)
@@ -160,13 +158,13 @@ def _hashes(ids: Ints) -> Ints:
     return out
 
 
-def _is_loop(loop: _Loop, ids: Ints, kinds: list[str]) -> bool:
+def _is_loop(loop: _Loop, ids: Ints, words: Sequence[str]) -> bool:
     """Whether the stretch is none of what may come again and again."""
     some = ids[loop.begin : loop.end]
     turns = len(some) / loop.period
     if turns < TURNS - 0.5:
         return False
-    tokens = [kinds[kind] for kind in some.tolist()]
+    tokens = words[loop.begin : loop.end]
     same = float((some[loop.period :] == some[: -loop.period]).mean())
     worded = sum(
         (len(token) > 1 and token[0].isalpha() and token not in _LATEX) or token > "\u2fff" for token in tokens

@@ -30,7 +30,7 @@ EVIDENCE = {
 """Beside a column that rules test, those that say why it is so (traces.py)."""
 OTHERS = {TEMPLATE: ("fault",), UNPAIRED: ("correct", "chosen_ok", "rejected_ok", TOKENS)}
 """The same for what drops traces and is no rule."""
-SHOWN = 90
+SHOWN = 60
 
 
 def reasons(dataset: Dataset, name: str) -> dict[str, int]:
@@ -54,7 +54,7 @@ def dropped(dataset: Dataset, name: str, by: str, count: int) -> list[dict[str, 
     problem = [row[0] for row in con.execute(f"describe from {dataset.decisions()}").fetchall()]
     outcome = quoted(OUTCOME_PREFIX + by) if OUTCOME_PREFIX + by in there else "null"
     own = [column for column in _evidence(set_of(dataset, name), by) if column in there]
-    of_problem = {column.lower(): column for column in problem if column not in there}
+    of_problem = {column.lower(): column for column in problem if column not in [*there, "prompt"]}
     others = [of_problem[column] for column in _read(set_of(dataset, name), by) if column in of_problem]
     values = [f"{literal(column)}: t.{quoted(column)}" for column in own]
     values += [f"{literal(column)}: d.{quoted(column)}" for column in others]
@@ -99,10 +99,10 @@ def show(console: Console, by: str, found: list[dict[str, Any]], of: int) -> Non
         outcome = {"unknown": "[yellow]unknown[/]", "fail": "[red]fail[/]"}.get(row["outcome"] or "", "")
         part = f"{row['part']} " if row["part"] is not None else ""
         head = f"[bold]{one_line(row['id'][:PROBLEM])}[/] {part}#{row['sample_index']}  {outcome}".rstrip()
-        console.print(f"{head}  [dim]{one_line(short(' '.join(str(row['prompt']).split()), SHOWN - 30))}[/]")
+        console.print(f"{head}  [dim]{one_line(short(' '.join(str(row['prompt']).split()), SHOWN))}[/]")
         evidence = {name: value for name, value in (row["evidence"] or {}).items() if value not in (None, "")}
         told = "   ".join(f"[cyan]{one_line(name)}[/] {one_line(_value(value))}" for name, value in evidence.items())
-        console.print(f"    {told}" if told else "    [dim]nothing was measured[/]")
+        console.print(f"    {told}" if told else "    [dim]nothing was measured[/]", highlight=False, soft_wrap=True)
     more = f"\n{len(found):,} of {of:,}: --rows shows more" if len(found) < of else ""
     console.print(more if found else f"{one_line(by)} dropped no trace of this set", highlight=False)
 

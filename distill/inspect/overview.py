@@ -25,6 +25,8 @@ KINDS = {
     "rl": "problems, and what was measured of them",
 }
 BAR = 16
+CONDITION = 50
+"""Characters of a rule that are shown: a line fits a terminal of 100."""
 
 
 def overview(dataset: Dataset, name: str) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _show_funnel(console: Console, part: Mapping[str, Any], last: str | None) ->
         table.add_row(one_line(name), f"-{gone:,}" if gone else "0", f"{left:,}", bar(left, drawn_, BAR), why)
 
     for rule in rules:
-        why = one_line(short(" ".join(rule["condition"].split()), 60))
+        why = one_line(short(" ".join(rule["condition"].split()), CONDITION))
         unknown = f"  [yellow]({rule['unknown']:,} unknown)[/]" if rule["unknown"] else ""
         step(rule["rule"], rule["entered"] - rule["pass"], why + unknown)
     if last is None:
@@ -174,11 +176,11 @@ def _selected(reason: str, settings: Mapping[str, Any]) -> str:
         "tokens": f"it is within {select.tokens or 0:,} trained tokens",
         "mix": "its group has room" if select.mix is None else f"the mix by {select.mix.by} has room",
     }
-    return short(said.get(reason, ""), 60)
+    return short(said.get(reason, ""), CONDITION)
 
 
 def _show_groups(console: Console, groups: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-    table = _table("train, by group", ">rows before", ">after", ">trained tokens before", ">after", ">share")
+    table = _table("train, by group", ">rows before", ">after", ">trained tokens before", ">after", ">share of both")
     rows, tokens = (sum(both["after"][key] for both in groups.values()) for key in ("rows", "tokens"))
     for name, both in groups.items():
         figures = [f"{both[when][key]:,}" for key in ("rows", "tokens") for when in ("before", "after")]
@@ -243,8 +245,10 @@ def _show_pairs(console: Console, pairs: Mapping[str, Any]) -> None:
 def _show_faults(console: Console, faults: Sequence[Mapping[str, Any]]) -> None:
     """Rows that cannot be published: how many for each reason, and the first of them."""
     for fault in faults:
+        first, _, said = str(fault["first"]).partition(": ")
+        more = "" if said == fault["reason"] else f": {short(said, 300)}"
         console.print(f"[yellow]{fault['rows']:,} left out[/]: {one_line(fault['reason'])}", highlight=False)
-        console.print(f"  [dim]the first, {one_line(short(fault['first'], 300))}[/]", highlight=False, soft_wrap=True)
+        console.print(f"  [dim]the first is {one_line(first + more)}[/]", highlight=False, soft_wrap=True)
     if faults:
         console.print()
 

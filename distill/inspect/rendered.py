@@ -1,20 +1,20 @@
 """Rows of a set as the student sees them: through its own chat template, with what is trained marked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.text import Text
 
-from curation.duck import arrow
+from curation.duck import arrow, literal
 from curation.inspect.visible import visible
-from curation.publish import Dataset
-from distill.inspect.files import PROBLEM, rows_of
+from curation.publish import SPLITS, Dataset
+from distill.inspect.files import PROBLEM
 from distill.rendering import Renderer
 from distill.student import Student
 
-TRAINED_STYLE = "#e8ffe8 on #17491f"
+TRAINED_STYLE = "#ffffff on #005f00"
 """Both colours are given, so that it reads on a light and a dark terminal."""
 MARK, CUT = "▌ ", "┆ "
 """What begins a line that is trained, and one that stands for what is left out, where there are no colours."""
@@ -24,7 +24,7 @@ END = "↵"
 """Stands for a line break at the end of what is trained, where it would not be seen."""
 THINKING, OTHER = 600, 2000
 """Characters of thinking, and of any other text, from which the middle is left out."""
-TOLD = ("part", "mode", "flag", "turns", "kind")
+TOLD = ("part", "mode", "flag", "turns", "kind", "reason")
 """Columns that the line above a row names."""
 
 Kind = Literal["given", "trained", "left_out"]
@@ -57,11 +57,24 @@ def _plain(value: Any) -> Any:
 
 
 def rows(dataset: Dataset, name: str, count: int) -> list[dict[str, Any]]:
-    """The first rows of a set, as they are published."""
-    found = rows_of(dataset, name)
-    if found is None:
-        return []
-    return list(arrow(dataset.store.connect(), f"from {found} limit {int(count)}").to_pylist())
+    """Rows of a set as they are published, spread evenly over it: the first ones may all be of one problem."""
+    con, store = dataset.store.connect(), dataset.store
+    listed = [(split, file) for split in SPLITS for file in dataset.manifest["sets"][name][split]["files"]]
+    paths = store.readable([f"{dataset.folder}/{file}" for _, file in listed])
+    sizes = [
+        con.execute(f"select num_rows from parquet_file_metadata({literal(path)})").fetchall()[0][0] for path in paths
+    ]
+    total, found, begin = sum(sizes), [], 0
+    wanted = min(count, total)
+    places = [number * total // wanted for number in range(wanted)]
+    for (split, _), path, size in zip(listed, paths, sizes, strict=True):
+        if here := [str(place - begin) for place in places if begin <= place < begin + size]:
+            scan = f"read_parquet({literal(path)}, file_row_number = true, hive_partitioning = false)"
+            query = f"""select * exclude (file_row_number), {literal(split)} as split
+                from {scan} where file_row_number in ({", ".join(here)}) order by file_row_number"""
+            found += arrow(con, query).to_pylist()
+        begin += size
+    return found
 
 
 def rendered(row: dict[str, Any], written: Renderer | None) -> list[list[Any]]:
@@ -121,18 +134,18 @@ def _thinking(text: str, before: str, tags: tuple[str, str]) -> tuple[str, str]:
     return (text[:end], text[end:]) if begins and end >= len(tags[1]) else ("", text)
 
 
-def heading(row: dict[str, Any]) -> str:
-    """The line above a row: whose it is, and how long."""
-    told = [f"problem {row['id'][:PROBLEM]}", f"split {row['split']}"]
+def heading(row: dict[str, Any]) -> tuple[str, str]:
+    """The lines above a row: what it is, and of which rollouts."""
+    told = [f"problem {row['id'][:PROBLEM]}", str(row["split"])]
+    told += [f"{name} {row[name]}" for name in TOLD if row.get(name) is not None]
     if "chosen_rollout" in row:
-        told += [f"chosen {row['chosen_rollout']} ({row['chosen_tokens']:,} tokens)"]
-        told += [f"rejected {row['rejected_rollout']} ({row['rejected_tokens']:,} tokens)"]
+        tokens = f"{row['chosen_tokens']:,} trained tokens over {row['rejected_tokens']:,}"
+        of = f"chosen rollout {row['chosen_rollout']}, rejected rollout {row['rejected_rollout']}"
     else:
+        tokens = f"{row['trained_tokens']:,} trained tokens of {row['tokens']:,}"
         earlier = (row.get("rollouts") or [])[:-1]
-        told += [f"rollout {row['rollout']} (#{row['sample_index']})"]
-        told += [f"after {', '.join(earlier)}"] if earlier else []
-        told += [f"{row['trained_tokens']:,} trained tokens of {row['tokens']:,}"]
-    return "  ".join([*told, *(f"{name} {row[name]}" for name in TOLD if row.get(name) is not None)])
+        of = f"rollout {row['rollout']} (#{row['sample_index']})" + (f", after {', '.join(earlier)}" if earlier else "")
+    return ", ".join([*told, tokens]), of
 
 
 def show(
@@ -142,18 +155,32 @@ def show(
     coloured = console.is_terminal and console.color_system is not None
     if why_not is not None:
         console.print(Text(visible(f"{why_not}. Messages are shown, not what the template makes of them."), "yellow"))
-    legend = Text("trained", TRAINED_STYLE) if coloured else Text(f"A line that begins with {MARK.strip()} is trained")
-    console.print(legend + Text(f"; {END} is a line break that is, too\n", "" if not coloured else "dim"))
+    trained = ("what is trained", TRAINED_STYLE) if coloured else f"{MARK}is before lines that are trained"
+    console.print(Text.assemble(trained, f"; {END} is a line break at its end\n"))
+
+    def put(segments: Sequence[Sequence[Any]]) -> None:
+        shown = [*pieces(segments, tags, whole)]
+        console.print(_coloured(shown) if coloured else Text("\n".join(_marked(shown))), soft_wrap=True)
+
     for row in found:
-        console.print(Text(visible(" ".join(heading(row).split("\n"))), "bold"), soft_wrap=True)
-        for number, (side, segments) in enumerate(row["segments"]):
-            shown = [*pieces(segments, tags, whole)]
-            if len(row["segments"]) > 1:
-                # Both answers follow the same prompt: it is shown once.
-                shown = shown if number == 0 else [piece for piece in shown if piece.kind != "given"]
-                console.print(Text(f"-- {side}", "dim"))
-            console.print(_coloured(shown) if coloured else Text("\n".join(_marked(shown))), soft_wrap=True)
+        what, of = (visible(" ".join(line.split())) for line in heading(row))
+        console.print(Text.assemble((what, "bold"), "\n", (of, "dim")), soft_wrap=True)
+        if len(row["segments"]) == 1:
+            put(row["segments"][0][1])
+        else:
+            _show_pair(console, row["segments"], put)
         console.print()
+
+
+def _show_pair(console: Console, sides: list[list[Any]], put: Callable[[Sequence[Sequence[Any]]], None]) -> None:
+    """Both answers to a prompt, which is shown once where it is the same."""
+    given = [[segment for segment in segments if not segment[0]] for _, segments in sides]
+    alike = given[0] == given[1]
+    if alike and given[0]:
+        put(given[0])
+    for side, segments in sides:
+        console.print(Text(f"-- {side}", "cyan"))
+        put([segment for segment in segments if segment[0]] if alike else segments)
 
 
 def _coloured(shown: Sequence[Piece]) -> Text:
