@@ -101,9 +101,8 @@ def recipe(folder: str, problems: int) -> Loaded:
         "student": {"model": "student", "max_length": 32768},
         "annotate": {
             "contamination": {
-                "benchmarks": {
-                    name: {**spec, "columns": {"prompt": "problem"}} for name, spec in benchmarks.items()
-                }
+                "benchmarks": {name: {**spec, "columns": {"prompt": "problem"}} for name, spec in benchmarks.items()},
+                "embedding": None,
             }
         },
         "keep": {"clean": "not contaminated"},

@@ -143,8 +143,9 @@ class Teacher(Sampled):
             more = {}
             for id_, length in lengths.items():
                 state = found.get(id_)
-                if state is not None and state.accepted < enough and state.used == length < self.n:
-                    more[id_] = min(self.n, length + enough - state.accepted)
+                # Other sets may have drawn more already; where less is there, the server refused.
+                if state is not None and state.accepted < enough and length <= state.used < self.n:
+                    more[id_] = min(self.n, state.used + enough - state.accepted)
             lengths = more
 
     def _right(self, aim: int) -> str:
@@ -155,10 +156,12 @@ class Teacher(Sampled):
         """Draws the first n samples of the wanted problems, as far as their aims need them."""
         before = work.drawn.pop(name, {})
         once = self if n == self.n else self.model_copy(update={"n": n})
-        once.draw(work, name, once.groups(work))
-        now = work.drawn.get(name, {})
-        if before or now:
-            work.drawn[name] = {key: before.get(key, 0) + now.get(key, 0) for key in {**before, **now}}
+        try:
+            once.draw(work, name, once.groups(work))
+        finally:
+            now = work.drawn.get(name, {})
+            if before or now:
+                work.drawn[name] = {key: before.get(key, 0) + now.get(key, 0) for key in {**before, **now}}
 
 
 def _want(work: Work, ids: list[str]) -> None:

@@ -58,7 +58,7 @@ class Traced:
     def table(self, groups: Sequence[Group], drawn: Teacher | Given, name: str) -> None:
         """Makes the table `traced` of the traces of these problems that are there; measures those that are new."""
         con = self.work.con
-        _list(con, groups, drawn)
+        _list(con, groups, drawn, None if self.work.judge is None else self.work.judge.kind)
         missing = f"listed anti join {self._stored()} using (rollout)"
         total = count(con, missing)
         if total:
@@ -117,8 +117,10 @@ def opens(prompt: Prompt) -> bool:
     return OPENED.search((shown if isinstance(shown, str) else "") + prompt.prefill) is not None
 
 
-def _list(con: duckdb.DuckDBPyConnection, groups: Sequence[Group], drawn: Teacher | Given) -> None:
-    """Makes the table `listed`: the traces, their group, where their text lies, and TRACE."""
+def _list(con: duckdb.DuckDBPyConnection, groups: Sequence[Group], drawn: Teacher | Given, kind: str | None) -> None:
+    """Makes the table `listed`: the traces, their group, where their text lies, and TRACE. kind: of the judge."""
+    asked = f"coalesce(try_cast(verifier_args as json)->>'$.kind', {literal(kind or '')})"
+    scored = f"verifier = {literal(JUDGE)} and {asked} = 'score'"
     con.execute(
         """create or replace table listed ("group" int, rollout varchar, filename varchar, problem_id varchar,
         sample_index int, correct boolean, extracted varchar, verdict_reason varchar, judge_score double, cut_off boolean,
@@ -126,13 +128,13 @@ def _list(con: duckdb.DuckDBPyConnection, groups: Sequence[Group], drawn: Teache
     )
     wrong = "false" if drawn.cut_off == "wrong" else "null"
     for number, group in enumerate(groups):
-        con.register("asked", group.problems.select(["id", "verifier"]))
+        con.register("asked", group.problems.select(["id", "verifier", "verifier_args"]))
         con.execute(
             f"""insert into listed
             select {number}, rollout, filename, problem_id, sample_index,
                 case when cut_off then {wrong} when outcome = 'correct' then true when outcome = 'wrong' then false end,
                 extracted, reason,
-                case when verifier = {literal(JUDGE)} then try_cast(extracted as double) end,
+                case when {scored} then try_cast(extracted as double) end,
                 coalesce(cut_off, false), tokens, budget_hit
             from {group.rollouts.graded(drawn.n, drawn.max_tokens, "asked")} as graded
             join asked on asked.id = problem_id where not short"""

@@ -89,7 +89,9 @@ def resolve(
     drawn: dict[str, Teacher | Given] = {}
     for name, settings in traces.items():
         kind = Given if "text" in (settings or {}) else Teacher
-        if (one := validated(kind, settings or {}, f"traces.{name}")) is None:
+        # Qwen3, 4.3, and RFT: the student's own, unless it says whose.
+        whose = {} if kind is Given or not student else {"model": student.get("model")}
+        if (one := validated(kind, whose | dict(settings or {}), f"traces.{name}")) is None:
             continue
         drawn[name] = one
         if isinstance(one, Given):

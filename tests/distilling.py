@@ -1,10 +1,8 @@
 """Recipes with sets made of traces, and what came of them as literal rows."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-from fake_server import answer
 from lab import Lab, sums
 
 from curation.duck import arrow, parquet
@@ -23,12 +21,6 @@ def distilling(lab: Lab, student: Path, *pairs: tuple[int, int], **teacher: Any)
     lab.recipe["traces"] = {"long": {"model": "policy", "n": 8, "max_tokens": 400, **teacher}}
     lab.source("sums", sums(*(pairs or SUMS), trouble=STEPS))
     return lab
-
-
-def right(prompt: str, n: int = 8) -> list[bool]:
-    """Which of the first n samples of a problem are right."""
-    total = sum(int(number) for number in re.findall(r"\d+", prompt))
-    return [answer(prompt, index).endswith(f"The answer is {total}") for index in range(n)]
 
 
 def rows(outcome: Outcome, config: str, split: str = "*") -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
@@ -41,13 +42,16 @@ class Piece:
 def renderer(dataset: Dataset) -> tuple[Renderer | None, str | None]:
     """What writes rows as they were written; or why there is none, or none that can be trusted."""
     student = dataset.manifest["student"]
+    source = str(student["model"])
+    if source.startswith(("/", "~", ".")) and not Path(source).expanduser().is_dir():
+        return None, f"the student's tokenizer cannot be read: {source} is gone"
     try:
-        found = Renderer.load(Student.model_validate(student["settings"]), student["model"], student["revision"])
+        found = Renderer.load(Student.model_validate(student["settings"]), source, student["revision"])
     except (OSError, ValueError) as error:  # TemplateError, and what transformers and the Hub raise
         return None, f"the student's tokenizer cannot be read ({' '.join(str(error).split())[:200]})"
     differ = [key for key, value in found.identity.items() if _plain(value) != _plain(student["identity"].get(key))]
     if differ:
-        return None, f"{student['model']} is not as it was when the set was made: its {' and '.join(differ)} changed"
+        return None, f"{source} is not as it was when the set was made: its {' and '.join(differ)} changed"
     return found, None
 
 
@@ -207,8 +211,11 @@ def _marked(shown: Sequence[Piece]) -> Iterator[str]:
 
 
 def _ended(shown: Sequence[Piece]) -> Iterator[Piece]:
-    """The pieces, with line breaks at the end of what is trained as marks."""
+    """The pieces, with line breaks at the end of what is trained as marks; without the one at the end of anything else."""
     for number, piece in enumerate(shown):
-        last = number + 1 == len(shown) and piece.kind == "trained"
-        bare = piece.text.rstrip("\n") if last else piece.text
-        yield Piece(piece.kind, bare + END * (len(piece.text) - len(bare)))
+        last = number + 1 == len(shown)
+        if last and piece.kind == "trained":
+            bare = piece.text.rstrip("\n")
+            yield Piece(piece.kind, bare + END * (len(piece.text) - len(bare)))
+        else:
+            yield Piece(piece.kind, piece.text.removesuffix("\n")) if last else piece

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, cast
 import duckdb
 import pyarrow as pa
 import pytest
-from distilling import distilling, indexes, right, rows, traces
+from distilling import distilling, indexes, rows, traces
 from fake_server import NAME, FakeServer
-from hypothesis import example, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import Lab, sums
 
@@ -108,16 +108,127 @@ RIGHT_ONLY = st.tuples(CODES, st.booleans()).map(lambda one: (one[0], one[1] and
 ANY = st.tuples(CODES, st.booleans())
 
 
+@settings(max_examples=15)
 @given(st.data())
-@example(None)
-def test_exactly_the_shortest_prefix_with_enough_accepted_is_drawn(data: st.DataObject | None) -> None:
-    if data is None:
-        return
+def test_exactly_the_shortest_prefix_with_enough_accepted_is_drawn(data: st.DataObject) -> None:
     n, enough = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 4))
     only_right = data.draw(st.booleans())
     sample = RIGHT_ONLY if only_right else ANY
-    comes = {id_: data.draw(st.lists(sample, min_size=n, max_size=n)) for id_ in "abc"}
-    before = {id_: data.draw(st.sets(st.integers(0, n - 1))) for id_ in "abc"}
+    comes = {id_: data.draw(st.lists(sample, min_size=n, max_size=n)) for id_ in "abcdef"}
+    before = {id_: data.draw(st.sets(st.integers(0, n - 1))) for id_ in "abcdef"}
     desk = drawn(comes, before, n, enough, only_right)
     for id_, found in comes.items():
         assert desk.stored[id_] == before[id_] | {*range(shortest(found, enough))}
+
+
+def test_what_was_drawn_for_others_already_does_not_end_the_drawing() -> None:
+    wrong, kept = (FAIL, False), (FAIL, True)
+    desk = drawn({"a": [wrong, wrong, wrong, wrong, kept]}, {"a": {0, 1, 2}}, n=5, enough=1, only_right=False)
+    assert desk.stored == {"a": {0, 1, 2, 3, 4}}
+
+
+# ---- whole runs
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A workspace that sees one run after the other, and what the server was asked for in each."""
+
+    outcomes: Mapping[str, Outcome]
+    asked: Mapping[str, list[str]]
+
+    def __getitem__(self, name: str) -> Outcome:
+        return self.outcomes[name]
+
+
+ENOUGH = {"traces": "long", "enough": 2, "select": {"k": None}}
+SETS: dict[str, dict[str, Any]] = {
+    "sft": ENOUGH,
+    "later": {"is": "sft", **ENOUGH, "keep": {"not_the_first": "sample_index > 0"}},
+    "anything": {"is": "sft", **ENOUGH, "keep": {"right": None}},
+}
+ALL = {"is": "sft", "traces": "long", "select": {"k": None}}
+
+
+@pytest.fixture(scope="module")
+def runs(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    outcomes: dict[str, Outcome] = {}
+    asked: dict[str, list[str]] = {}
+    with FakeServer(delay=0.002) as server:
+        server.first_last = True
+        lab = distilling(Lab(tmp_path_factory.mktemp("runs"), {"model": NAME, "url": server.url}), model_folder)
+
+        def run(name: str) -> None:
+            server.forget()
+            outcomes[name] = lab()
+            asked[name] = server.order[:]
+
+        lab.recipe["sets"] = SETS
+        run("first")
+        run("again")
+        lab.recipe["sets"] = {"all": ALL, **SETS}
+        run("beside a set that draws all")
+        lab.recipe["sets"] = {**SETS, "short": {"is": "sft", **ENOUGH, "select": {"by": "tokens", "k": 1}}}
+        lab.recipe["sets"]["later"] = {**SETS["later"], "keep": {"not_the_first": "sample_index > 1"}}
+        run("other rules")
+        lab.recipe["sets"] = SETS
+        lab.recipe["traces"]["long"]["n"] = 10
+        lab.source("more", sums((5, 6), (2, 1), trouble=" (steps)"))
+        run("more of all")
+        yield Runs(outcomes, asked)
+
+
+def test_a_set_has_the_accepted_of_the_shortest_prefix_whenever_they_arrive(runs: Runs) -> None:
+    assert indexes(runs["first"], "sft") == {
+        "What is 3 + 4?": [0, 1],
+        "What is 2 + 2?": [0, 1],
+        "What is 6 + 2?": [0, 1],
+        "What is 1 + 0?": [0, 4],
+    }
+
+
+def test_when_right_ones_fall_to_another_rule_drawing_goes_on(runs: Runs) -> None:
+    assert indexes(runs["first"], "later") == {
+        "What is 3 + 4?": [1, 4],
+        "What is 2 + 2?": [1, 2],
+        "What is 6 + 2?": [1, 2],
+        "What is 1 + 0?": [4],
+    }
+
+
+def test_where_nothing_has_to_be_right_the_first_ones_do(runs: Runs) -> None:
+    assert [*indexes(runs["first"], "anything").values()] == [[0, 1]] * 6
+
+
+def test_a_problem_that_never_gets_enough_is_drawn_to_the_end(runs: Runs) -> None:
+    by_problem: dict[str, list[int]] = {}
+    for row in traces(runs["first"], "sft"):
+        by_problem.setdefault(row["id"], []).append(row["sample_index"])
+    assert sorted(map(len, by_problem.values())) == [2, 2, 2, 5, 8, 8]
+
+
+def test_a_rerun_draws_nothing_and_publishes_nothing_new(runs: Runs) -> None:
+    assert (runs["again"].drawn, runs["again"].new, runs.asked["again"]) == ({}, False, [])
+
+
+def test_what_another_set_draws_changes_neither_rows_nor_decisions(runs: Runs) -> None:
+    beside = runs["beside a set that draws all"]
+    assert len(traces(beside, "all")) == 48
+    for name in SETS:
+        assert rows(beside, name) == rows(runs["first"], name)
+        assert traces(beside, name) == traces(runs["first"], name)
+
+
+def test_another_rule_or_select_draws_nothing(runs: Runs) -> None:
+    other = runs["other rules"]
+    assert (other.drawn, other.new, runs.asked["other rules"]) == ({}, True, [])
+    assert indexes(other, "later")["What is 3 + 4?"] == [4, 5]
+    assert indexes(other, "short")["What is 1 + 0?"] == [0]
+
+
+def test_a_larger_n_and_new_problems_draw_what_is_missing(runs: Runs) -> None:
+    asked = runs.asked["more of all"]
+    old = {row["id"] for row in traces(runs["first"], "sft")}
+    more = [int(name.rsplit("-", 1)[1]) for name in asked if name.rsplit("-", 1)[0] in old]
+    assert sorted(more) == [8, 8, 8, 9, 9, 9]  # of the two that are never right, and of 1 + 0, which `later` has one of
+    assert indexes(runs["more of all"], "sft")["What is 2 + 1?"] == [0, 1]
