@@ -189,7 +189,8 @@ def _fingerprint(
     own = f"select r::varchar as r from (select {_content(con, 'decisions', besides)} from decisions) as r"
     others = [f"select r::varchar as r from ({rows}) as r" for rows in tables.values()]
     ordered = [
-        f"select concat(row_number() over (), ' ', r::varchar) as r from (select {_content(con, rows, besides)} from ({rows})) as r"
+        f"""select concat(row_number() over (), ' ', r::varchar) as r
+        from (select {_content(con, rows, besides)} from ({rows})) as r"""
         for rows in sets.values()
     ]
     hasher = hashlib.sha256()

@@ -112,7 +112,7 @@ class Builder:
         else:
             groups = drawn.collect(self.work, step, taken.enough, keeping.only_right(con, rules, columns), look)
         look(groups)
-        if not count(con, into):
+        if not count(con, quoted(into)):
             self.work.store.warn(f"{step}: has no trace of the {count(con, 'wanted'):,} problems of sets.{name}")
         return groups
 
@@ -121,7 +121,7 @@ class Builder:
         rows = self.work.con.execute(
             f"""with placed as (
                 select problem_id, correct, dropped_by, used, sample_index,
-                    row_number() over (partition by problem_id order by sample_index) - 1 as place from {table})
+                    row_number() over (partition by problem_id order by sample_index) - 1 as place from {quoted(table)})
             select problem_id, count(*), count(*) filter (correct), count(*) filter (dropped_by is null)
             from placed where place = sample_index and used group by 1"""
         ).fetchall()

@@ -48,10 +48,10 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
         trained_tokens bigint, tokens bigint, history_tokens bigint, alone boolean)"""
     )
     for key, part in wanted.parts.items():
-        own = f"{name}_{key}"
+        own = f"{name}.{key}"  # no other set has a dot in its name
         problems = builder.want(wanted, part.where)
         rules = builder.rules(part, _default(part.mode))
-        groups = builder.decide(f"{name}.{key}", part, rules, f"traces_{own}")
+        groups = builder.decide(own, part, rules, f"traces_{own}")
         kept = f"(from {quoted('traces_' + own)} where dropped_by is null)"
         staging = staged[key] = builder.stage(
             own, groups, kept, "think" if part.mode == "think" else "empty", parts=True
@@ -161,7 +161,7 @@ def _turn(row: dict[str, Any]) -> TurnText:
 
 def _decisions(own: str, part: str, staging: Staging) -> str:
     """SQL for what became of the traces of a part."""
-    name = own.removesuffix(f"_{part}")
+    name = own.removesuffix(f".{part}")
     return f"""
         select problem_id as id, {literal(part)} as part, t.* exclude (problem_id, "group", filename, used, dropped_by), {TOLD},
             coalesce(dropped_by, case when fault is not null then {literal(TEMPLATE)} end,

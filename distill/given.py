@@ -138,7 +138,8 @@ class Given(BaseModel):
                     from (select *, unnest(range(1, least(len(texts), {MOST}) + 1)) as i from given)
                 ), named as (
                     select *, md5(concat_ws(chr(0), id, text, coalesce(reasoning, chr(1)))) as rollout from each
-                    where trim(coalesce(text, '')) <> '' or trim(coalesce(reasoning, '')) <> ''
+                    where regexp_matches(coalesce(text, ''), '\\S') or regexp_matches(coalesce(reasoning, ''), '\\S')
+                    qualify row_number() over (partition by id, text, reasoning order by sample_index) = 1
                 )
                 select rollout, id as problem_id, sample_index::int as sample_index, coalesce(text, '') as text,
                     nullif(reasoning, '') as reasoning, null::int[] as token_ids, null::int as tokens,

@@ -101,7 +101,7 @@ def decide(
         else f"coalesce(sum((dropped is null)::int) over (partition by problem_id order by sample_index {before}), 0) < {enough}"
     )
     con.execute(
-        f"""create or replace table {into} as
+        f"""create or replace table {quoted(into)} as
         with valued as (
             select rollout{values} from (select traced.*{joined} from traced join decisions as d on d.id = traced.problem_id)
         ), said as (select rollout{outcomes} from valued
@@ -117,7 +117,9 @@ def funnel(con: duckdb.DuckDBPyConnection, table: str, rules: Mapping[str, str])
     alive = "used"
     for name, rule in rules.items():
         column = quoted(OUTCOME_PREFIX + name)
-        counts = dict(con.execute(f"select {column}, count(*) from {table} where {alive} group by 1").fetchall())
+        counts = dict(
+            con.execute(f"select {column}, count(*) from {quoted(table)} where {alive} group by 1").fetchall()
+        )
         found.append(
             {"rule": name, "condition": rule, "entered": sum(counts.values())}
             | {outcome: counts.get(outcome, 0) for outcome in ("pass", "fail", "unknown")}

@@ -34,7 +34,11 @@ def build(builder: Builder, name: str, wanted: PreferenceSet) -> Built:
     chosen, rejected = f"traces_{name}", f"rejected_{name}"
     groups = builder.decide(name, wanted, rules, chosen)
     against = keeping.rules_of(wanted.rejected, None, REJECTED)
-    keeping.decide(con, against, builder.traced.columns, wanted.enough, rejected)
+    keeping.decide(con, against, builder.traced.columns, None, rejected)
+    # Behind those that are enough lies what other sets happened to draw.
+    con.execute(
+        f"delete from {quoted(rejected)} where rollout in (select rollout from {quoted(chosen)} where not used)"
+    )
     con.execute(
         f"""create or replace table sides_{name} as
         select c.rollout, c.filename, c."group", c.problem_id, c.sample_index, c.correct,

@@ -13,7 +13,7 @@ A key is the name of a config of the dataset; `is` names its kind where the key 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from distill.fusing.settings import Fusion, Part, PartName
 from distill.preference import Pairs
@@ -83,6 +83,15 @@ class FusionSet(Problems, Fusion):
     max_faulty: float = Field(default=0.05, ge=0, le=1)
     """Share of rows that may not survive the student's template before the whole set is refused."""
 
+    @field_validator("parts")
+    @classmethod
+    def _apart(cls, parts: Mapping[str, FusionPart]) -> Mapping[str, FusionPart]:
+        known: dict[str, str] = {}
+        for name in parts:
+            if (other := known.setdefault(name.lower(), name)) != name:
+                raise ValueError(f"{other} and {name} differ only in case; give one of them another name")
+        return parts
+
 
 class PreferenceSet(Problems, FromTraces):
     """A chosen and a rejected answer to the same prompt, for DPO and its relatives."""
@@ -90,7 +99,7 @@ class PreferenceSet(Problems, FromTraces):
     KIND: ClassVar[str] = "preference"
 
     rejected: Mapping[str, str | None] = {}
-    """Rules for what may be rejected, on top of: judged (correct is not null), whole (not cut_off), answered (answer_words > 0)."""
+    """Rules for what may be rejected, on top of paired.REJECTED: judged, whole (not cut_off), answered."""
     pairs: Pairs = Pairs()
     """Which pairs are made."""
     max_faulty: float = Field(default=0.05, ge=0, le=1)

@@ -20,6 +20,8 @@ class Student(BaseModel):
 
     model: str = Field(min_length=1)
     """The name of one of the recipe's models."""
+    tokenizer: str | None = None
+    """A folder or Hub name whose tokenizer and template count, where the model is reached by `url` under another name."""
     chat_template: str | None = None
     """A .jinja file used instead of the model's own template; training has to use the same (TRL: `chat_template_path`)."""
     max_length: int | None = Field(default=None, gt=0)

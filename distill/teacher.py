@@ -61,6 +61,10 @@ class Teacher(Sampled):
     def patterns(self, work: Work) -> str:
         return f"(from {AIMS} semi join wanted using (id))"
 
+    def aim_at_all(self, work: Work) -> None:
+        """Has all n traces of the problems in `wanted` count as missing."""
+        _aim(work, dict.fromkeys(_wanted(work), never(self.n)))
+
     def failed(self, groups: list[Group], outcomes: Outcomes) -> int:
         """Traces of problems without a verifier have no verdict, and none is missing."""
         verifiers = (verifier for group in groups for verifier in group.problems["verifier"].to_pylist())
@@ -80,8 +84,8 @@ class Teacher(Sampled):
         only_right: whether the set's rules keep nothing that is wrong, or not known to be right.
         progressed: measures what is there and decides; by problem id.
         """
-        everything = [id_ for (id_,) in work.con.execute("select id from wanted").fetchall()]
-        _aim(work, dict.fromkeys(everything, never(self.n)))
+        everything = _wanted(work)
+        self.aim_at_all(work)
         if self.elsewhere:
             groups = self.groups(work)
             grade_missing(work, name, groups, self.standing(work, groups, work.retry_errors))
@@ -162,6 +166,10 @@ class Teacher(Sampled):
             now = work.drawn.get(name, {})
             if before or now:
                 work.drawn[name] = {key: before.get(key, 0) + now.get(key, 0) for key in {**before, **now}}
+
+
+def _wanted(work: Work) -> list[str]:
+    return [id_ for (id_,) in work.con.execute("select id from wanted").fetchall()]
 
 
 def _want(work: Work, ids: list[str]) -> None:

@@ -13,10 +13,12 @@ from curation.rules import Decisions
 from curation.store import TEMPORARY
 from distill import fused, labelled, long_cot, paired
 from distill.building import Builder, Built, Plan
+from distill.chat_template import TemplateError
 from distill.given import Given
 from distill.rendering import Renderer
 from distill.sets import AnySet, FusionSet, PreferenceSet, ProcessSet, SFTSet, sources_of
 from flows.recipe import Loaded, Recipe
+from flows.recipe_sets import Wanted
 
 TRACE_DECISIONS = "trace_decisions"
 """Folder of a dataset with what became of every trace, a file a set."""
@@ -28,11 +30,24 @@ def renderer(loaded: Loaded) -> Renderer | None:
     if not wanted.distils:
         return None
     assert wanted.student is not None
+    name, revision = tokenizer(wanted)
+    try:
+        return Renderer.load(wanted.student, name, revision)
+    except OSError as error:
+        raise TemplateError(
+            f"student: the tokenizer of {name!r} cannot be loaded: {str(error).splitlines()[0]} Give student.tokenizer, a "
+            "folder or a Hub name"
+        ) from error
+
+
+def tokenizer(wanted: Wanted) -> tuple[str, str | None]:
+    """The folder or Hub name of the student's tokenizer, and its revision."""
+    assert wanted.student is not None
     assert wanted.tokenizer is not None
-    folder = Path(wanted.tokenizer.model).expanduser()
-    return Renderer.load(
-        wanted.student, str(folder) if folder.is_dir() else wanted.tokenizer.model, wanted.tokenizer.revision
-    )
+    name = wanted.student.tokenizer or wanted.tokenizer.model
+    revision = wanted.tokenizer.revision if name == wanted.tokenizer.model and wanted.tokenizer.url is None else None
+    folder = Path(name).expanduser()
+    return (str(folder) if folder.is_dir() else name), revision
 
 
 def builder(loaded: Loaded, work: Work, decisions: Decisions, written: Renderer | None) -> Builder:
@@ -100,14 +115,13 @@ def record(loaded: Loaded, builder: Builder, built: Mapping[str, Built]) -> dict
         if not isinstance(drawn, Given):
             model = work.models[drawn.model]
             traces[name] |= {"model": served_name(model), "identity": identity(model)}
-    student, tokenizer = loaded.wanted.student, loaded.wanted.tokenizer
+    student, (name, revision) = loaded.wanted.student, tokenizer(loaded.wanted)
     assert student is not None
-    assert tokenizer is not None
     return {
         "student": {
             "settings": student.model_dump(mode="json", exclude_defaults=True),
-            "model": tokenizer.model,
-            "revision": tokenizer.revision,
+            "model": name,
+            "revision": revision,
             "identity": plan.renderer.identity,
             "notes": plan.renderer.notes,
         },

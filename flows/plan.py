@@ -30,6 +30,8 @@ from curation.rules import Decisions
 from curation.sampled import Sampled
 from curation.standing import Group, Standing, ids
 from curation.store import Store
+from distill.sets import sources_of
+from distill.teacher import Teacher
 from flows.curate import directly
 from flows.recipe import AnnotatorStep, Loaded
 
@@ -82,12 +84,30 @@ class _Planner:
                 entries.append(self._other(step))
             decisions.add(step.measured, step.annotator.stored(self.work))
             self._apply(decisions, number)
-        return entries
+        return entries + self._traces(decisions)
 
     def _apply(self, decisions: Decisions, after: int) -> None:
         for rule in self.loaded.rules:
             if rule.after == after:
                 decisions.apply(rule)
+
+    def _traces(self, decisions: Decisions) -> list[dict[str, Any]]:
+        """What sets draw of the problems that may be kept: at most n of each, as what will be accepted is open."""
+        wanted = self.loaded.wanted
+        used = {taken.traces for one in wanted.sets.values() for taken in sources_of(one)}
+        entries = []
+        for name, drawn in wanted.traces.items():
+            if name in used and isinstance(drawn, Teacher) and not drawn.elsewhere:
+                decisions.wanted()
+                drawn.aim_at_all(self.work)
+                entry = self._looked(f"traces.{name}", drawn, *self._known(drawn))
+                entry.pop("samples_about")  # no rule settles them early: what is accepted is not known before
+                entries.append(entry)
+        return entries
+
+    def _known(self, annotator: Sampled) -> tuple[list[Group], Standing]:
+        groups = annotator.groups(self.work)
+        return groups, annotator.standing(self.work, groups)
 
     def _other(self, step: AnnotatorStep) -> dict[str, Any]:
         annotator = step.annotator
@@ -118,12 +138,17 @@ class _Planner:
         return entry
 
     def _sampled(self, step: AnnotatorStep, annotator: Sampled) -> dict[str, Any]:
+        groups, known = self._known(annotator)
+        entry = self._looked(step.key, annotator, groups, known)
+        if self.pilot and known.open:
+            entry["pilot"] = self._sample(step, annotator, groups, known)
+        return entry
+
+    def _looked(self, key: str, annotator: Sampled, groups: list[Group], known: Standing) -> dict[str, Any]:
         work, model = self.work, self.work.models[annotator.model]
-        groups = annotator.groups(work)
-        known = annotator.standing(work, groups)
         outcomes = known.outcomes
-        entry = {
-            "key": step.key,
+        return {
+            "key": key,
             "annotator": annotator.NAME,
             "problems": outcomes.problems,
             "missing": known.open,
@@ -140,9 +165,6 @@ class _Planner:
             },
             "prompts": _prompts(work, annotator, groups, model),
         }
-        if self.pilot and known.open:
-            entry["pilot"] = self._sample(step, annotator, groups, known)
-        return entry
 
     def _sample(
         self, step: AnnotatorStep, annotator: Sampled, groups: list[Group], known: Standing

@@ -38,10 +38,9 @@ def _note(entry: dict[str, Any]) -> str:
     grade = f", {entry['to_grade']:,} to grade" if entry["to_grade"] else ""
     if not entry["missing"]:
         return f"nothing to sample{grade}"
-    return (
-        f"at most {entry['samples_at_most']:,} samples of {plain(entry['model'])}, about {entry['samples_about']:,} "
-        f"if all pass rates are as likely{grade}"
-    )
+    most = f"at most {entry['samples_at_most']:,} samples of {plain(entry['model'])}"
+    about = f", about {entry['samples_about']:,} if all pass rates are as likely" if "samples_about" in entry else ""
+    return f"{most}{about}{grade}"
 
 
 def _show_pilot(console: Console, entry: dict[str, Any]) -> None:

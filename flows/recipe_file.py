@@ -241,6 +241,13 @@ def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for annotator in _entries(raw, "annotate"):
         if isinstance(given := annotator.get("taxonomy"), str) and is_path(given):
             annotator["taxonomy"] = moved(given)
+    if isinstance(student := raw.get("student"), dict):
+        for key in ("chat_template", "tokenizer"):
+            # A Hub name is none of these; a template always is a file.
+            if isinstance(given := student.get(key), str) and (
+                key == "chat_template" or given.startswith((".", "/", "~"))
+            ):
+                student[key] = moved(given)
     return raw
 
 

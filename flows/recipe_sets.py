@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from curation import sql
 from curation.contamination import Contamination
-from curation.model import Model
+from curation.model import HUB_NAME, Model
 from curation.sampled import Sampled
 from distill import keeping
 from distill.given import Given
@@ -145,6 +145,11 @@ def resolve(
         if tokenizer is None:
             mistakes.append(
                 f"student.model: {learner.model!r} is no model of this recipe{_nearest(learner.model, models)}"
+            )
+        elif learner.tokenizer is None and tokenizer.url is not None and not HUB_NAME.fullmatch(tokenizer.model):
+            mistakes.append(
+                f"student.tokenizer: is missing; {tokenizer.model!r} is how its server calls the model. Give the folder or Hub "
+                "name that its tokenizer and template are in"
             )
         if learner.chat_template is not None and not Path(learner.chat_template).expanduser().is_file():
             mistakes.append(

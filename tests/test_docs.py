@@ -40,7 +40,7 @@ def test_the_map_names_only_files_that_are_there() -> None:
 
 def test_the_map_names_every_file() -> None:
     shown = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
-    for folder in ("curation", "flows"):
+    for folder in ("curation", "distill", "flows"):
         for file in (ROOT / folder).glob("*.py"):
             assert file.name in shown or file.name == "__init__.py", file.name
 
@@ -64,6 +64,7 @@ def test_no_shot_of_the_demo_is_a_problem_of_its_pool(tmp_path: Path) -> None:
     prompts = arrow(store.connect(), f"select prompt from {problems.problems(store)}")["prompt"].to_pylist()
     shots = [shot["prompt"] for source in recipe.sources.values() for shot in source.prompt.get("shots", [])]
     assert len(shots) == 4 * len(recipe.sources)
+    shots += [shot["prompt"] for drawn in recipe.traces.values() for shot in drawn["prompt"]["shots"]]
 
     # The generators ask the same thing in several ways: what is asked is the part with the numbers.
     def asked(prompt: str) -> str:

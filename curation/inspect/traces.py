@@ -11,7 +11,7 @@ from curation.rollouts import ROLLOUTS
 from curation.rules import OUTCOME_PREFIX
 from curation.sql import short
 
-SHOWN = 300
+SHOWN = 200
 UNPAIRED = "pairs"
 """What drops a trace of a preference set that is in no pair."""
 
@@ -95,7 +95,7 @@ def show(console: Console, sets: dict[str, dict[str, Any]]) -> None:
                 first = told.setdefault(trace["rollout"], name)
                 if first == name:
                     whole = f"<think>{trace['reasoning']}</think>{text}" if trace["reasoning"] else text
-                    console.print(visible(f"     {_shown(whole)!r}"), markup=False, highlight=False)
+                    console.print(visible(f"     {_shown(whole)!r}"), markup=False, highlight=False, soft_wrap=True)
         for pair in found.get("pairs", []):
             of = {trace["rollout"]: f"#{trace['sample_index']}" for trace in traces}
             sides = (

@@ -25,10 +25,11 @@ def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize("name", [*FIRST, *sorted({*shipped_names()} - {*FIRST})])
-def test_a_recipe_runs_and_publishes(name: str, server: RunningServer, tmp_path: Path) -> None:
+def test_a_recipe_runs_and_publishes(name: str, server: RunningServer, model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "served.yaml").write_text(
         f"models: {{'*': {{model: {server.name}, url: '{server.url}', revision: packaged, prompt: "
-        '{style: raw, template: "Question: {prompt}\\nAnswer:", stop: ["\\n"]}}}'
+        '{style: raw, template: "Question: {prompt}\\nAnswer:", stop: ["\\n"]}}}\n'
+        f"student: {{tokenizer: {model_folder}}}\n"
     )
 
     def run(recipe: str) -> Outcome:
@@ -45,6 +46,9 @@ def test_a_recipe_runs_and_publishes(name: str, server: RunningServer, tmp_path:
     rows = arrow(outcome.dataset.store.connect(), f"from {outcome.dataset.decisions()}")
     assert len(rows) == 40 - counts["rejected"]
     assert any("is empty" in warning for warning in outcome.warnings) == (counts["kept"] == 0)
+    if counts["kept"]:
+        for config, built in outcome.dataset.manifest.get("built", {}).items():
+            assert any(split["rows"] for split in outcome.dataset.manifest["sets"][config].values()), (config, built)
     again = run(name)
     assert not again.new
     assert not any(drawn.get("missing") for drawn in again.drawn.values())
