@@ -25,6 +25,7 @@ CPU seconds and ratios: wall time says little on a machine that others use.
 
 import argparse
 import contextlib
+import heapq
 import json
 import os
 import re
@@ -40,9 +41,10 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from curation import pool
+from curation import duck, pool
 from curation.duck import arrow, literal
 from curation.model import identity
+from curation.outcomes import FAIL, MISSING, PASS, Outcomes
 from curation.progress import Progress, Step
 from curation.rollouts import ROLLOUTS, VERDICTS, Rollouts
 from curation.store import Store
@@ -62,7 +64,21 @@ EACH = 4
 LONG = 20_000
 """Characters of a trace, about."""
 RIGHT = 0.7
-PART = 2048
+PART, BATCH = 2048, 128
+SAMPLE = 512
+"""Traces that are made rows of in the way of today."""
+RENDERED = 0.7
+"""Goal: rows rendered, to texts tokenized."""
+FILLED = "filled"
+"""A file that says that the store is."""
+SHOWN = ("traces.long: checks, traces", "sets.sft, traces", "publish")
+SLOTS, MIXES = 64, ("GSM8K", "Beta(.7, 1)")
+BETWEEN, WITHIN, WRONG_IS_LONGER = 0.6, 0.5, 2.0
+"""Of lengths in virtual time: deviation of the logarithm between problems and within one; wrong traces to right ones."""
+WASTE = 1.1
+"""Goal: tokens drawn to those of the shortest runs of samples that hold k right ones."""
+POOL, TRACES = DATA / "pool/pool.parquet", DATA / "traces/long_cot_traces.jsonl.zst"
+NEEDED = (POOL, TRACES, Path(STUDENT).expanduser())
 MOST_GB, MORE_GB = 2.0, 0.3
 """Goals: memory at its peak, and how much more of it four times the traces may take."""
 
@@ -79,12 +95,12 @@ def claim(ours: float, peer: float | None, goal: float | None, holds: bool | Non
 # ---- a store full of traces
 
 
-def recipe(folder: str, problems: int) -> Loaded:
-    """What is run: a set of all traces that stay."""
+def recipe(folder: str, name: str, problems: int) -> Loaded:
+    """What is run over the first problems: a set of all traces that stay."""
     benchmarks = {name: {"parquet": str(DATA / f"benchmarks/{name}.parquet")} for name in ("gsm8k_test", "math500")}
     columns = {"prompt": "prompt", "answer": "answer"}
     text = {
-        "name": "bench",
+        "name": name,
         "sources": {
             "made": {
                 "parquet": f"{folder}/problems.parquet",
@@ -109,14 +125,14 @@ def recipe(folder: str, problems: int) -> Loaded:
         "traces": {"long": {"model": "teacher", "n": EACH, "max_tokens": 32768, "elsewhere": True}},
         "sets": {"sft": {"traces": "long"}},
     }
-    path = Path(folder) / f"recipe-{problems}.yaml"
+    path = Path(folder) / f"{name}.yaml"
     path.write_text(json.dumps(text))  # JSON is YAML
     return load(str(path))
 
 
 def sentences() -> list[str]:
     """Sentences of real traces, with the blank or the empty line that follows."""
-    packed = pa.CompressedInputStream(pa.OSFile(str(DATA / "traces" / "long_cot_traces.jsonl.zst")), "zstd")
+    packed = pa.CompressedInputStream(pa.OSFile(str(TRACES)), "zstd")
     found: dict[str, None] = {}
     for trace in map(json.loads, packed.read().decode().splitlines()):
         # What stands in a benchmark, or is in Chinese, would be dropped, and the rest be quicker than it is.
@@ -134,11 +150,12 @@ def fill(folder: str, traces: int) -> None:
     store = Store(folder)
     con = store.connect()
     con.execute(
-        f"""copy (select problem as prompt, any_value(answer) as answer from read_parquet({literal(str(DATA / "pool/pool.parquet"))})
-            where answer_type = 'number' and length(problem) > 40 and source not in ('aime_1983_2023') group by 1
-            order by md5(problem) limit {problems}) to {literal(f"{folder}/problems.parquet")}"""
+        f"""copy (
+            select problem as prompt, any_value(answer) as answer from read_parquet({literal(str(POOL))})
+            where answer_type = 'number' and length(problem) > 40 group by 1 order by md5(problem) limit {problems}
+        ) to {literal(f"{folder}/problems.parquet")}"""
     )
-    loaded = recipe(folder, problems)
+    loaded = recipe(folder, "whole", problems)
     made = pool.read(store, "bench", loaded.recipe.sources, 1.0, Progress(quiet=True))
     asked = arrow(con, f"select id, answer from {made.problems(store)} order by row")
     drawn, teacher = loaded.wanted.traces["long"], loaded.recipe.models["teacher"]
@@ -190,6 +207,7 @@ def fill(folder: str, traces: int) -> None:
         ):
             absent = {field.name: pa.nulls(count, field.type) for field in schema if field.name not in values}
             store.append(part, pa.table({**values, **absent}).select(schema.names).cast(schema))
+    Path(folder, FILLED).touch()
 
 
 # ---- from the store to a set
@@ -204,6 +222,14 @@ def memory_of(kind: str, process: int | str = "self") -> float:
     return int(status.partition(f"{kind}:")[2].split()[0]) / 2**20
 
 
+def children() -> list[str]:
+    """The processes that this one started."""
+    own = f"/proc/{os.getpid()}/task"
+    with contextlib.suppress(OSError):
+        return [child for task in os.listdir(own) for child in Path(own, task, "children").read_text().split()]
+    return []
+
+
 def cpu() -> float:
     """CPU seconds of this process and its graders."""
     return time.process_time() + graders().cpu_seconds()
@@ -215,6 +241,7 @@ class Watched(Progress):
     def __init__(self) -> None:
         super().__init__(quiet=True)
         self.told: dict[str, dict[str, float]] = {}
+        self.graders = 0.0
         self._open: list[dict[str, float]] = []
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -223,6 +250,7 @@ class Watched(Progress):
     def _watch(self) -> None:
         while not self._ended.wait(0.05):
             held = memory_of("VmRSS")
+            self.graders = max(self.graders, sum(memory_of("VmRSS", child) for child in children()))
             for one in self._open:
                 one["gb"] = max(one["gb"], held)
 
@@ -249,9 +277,9 @@ class Watched(Progress):
             one["rows"] = step.done
 
 
-def _build(folder: str, problems: int) -> dict[str, Any]:
+def _build(folder: str, name: str, problems: int) -> dict[str, Any]:
     """Runs the recipe; gives what every step took, and what came of it."""
-    loaded, watched = recipe(folder, problems), Watched()
+    loaded, watched = recipe(folder, name, problems), Watched()
 
     def call(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         with watched.noted(name):
@@ -265,11 +293,9 @@ def _build(folder: str, problems: int) -> dict[str, Any]:
     return {
         "steps": watched.told,
         "peak": memory_of("VmHWM"),
+        "graders": watched.graders,
         "rows": sum(split["rows"] for split in sft["splits"]),
         "tokens": sum(split["tokens"] for split in sft["splits"]),
-        "rules": sft["rules"],
-        "faults": sft["faults"],
-        "warnings": outcome.warnings,
     }
 
 
@@ -279,18 +305,286 @@ def afresh(function: Callable[..., Any], *arguments: Any) -> Any:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
+def _floor(folder: str, most: int) -> dict[str, float]:
+    """Of the first traces of the store, per CPU second: tokenized, and made rows of as is done today."""
+    import datasets
+    from traces import gopher  # the benchmark beside this one
+
+    from distill.tokenized import load_tokenizer
+
+    store = Store(folder)
+    parts = ", ".join(
+        literal(path) for path in store.parts(f"{folder}/rollouts/{store.listing(f'{folder}/rollouts')[0]}")
+    )
+    rows = arrow(store.connect(), f"select text from read_parquet([{parts}]) limit {most}")
+    texts, tokenizer = rows["text"].to_pylist(), load_tokenizer(STUDENT)
+    began = time.process_time()
+    for at in range(0, len(texts), BATCH):
+        tokenizer(texts[at : at + BATCH], add_special_tokens=False, return_attention_mask=False, verbose=False)
+    tokenized = time.process_time() - began
+
+    datasets.disable_progress_bars()
+    asked = {"role": "user", "content": "What is it?"}
+
+    def fluent(row: dict[str, Any]) -> bool:
+        return not gopher(row["text"])
+
+    def written(row: dict[str, Any]) -> dict[str, Any]:
+        text = tokenizer.apply_chat_template([asked, {"role": "assistant", "content": row["text"]}], tokenize=False)
+        return {"shown": text, "tokens": len(tokenizer(text, add_special_tokens=False)["input_ids"])}
+
+    with tempfile.TemporaryDirectory(prefix="cuvee-bench-") as cache:
+        found = datasets.Dataset(rows)
+        began = time.process_time()
+        found = found.filter(fluent, cache_file_name=f"{cache}/filtered.arrow")
+        filtered = time.process_time() - began
+        kept = len(found)
+        began = time.process_time()
+        found.map(written, cache_file_name=f"{cache}/mapped.arrow").to_parquet(f"{cache}/rows.parquet")
+        mapped = time.process_time() - began
+    return {"tokenized": len(texts) / tokenized, "filtered": len(texts) / filtered, "mapped": kept / mapped}
+
+
+def building(traces: int, folder: str) -> Claims:
+    if not os.path.exists(f"{folder}/{FILLED}"):
+        os.makedirs(folder, exist_ok=True)
+        afresh(fill, folder, traces)
+    say(f"building: {traces:,} traces are written")
+    part = afresh(_build, folder, "part", max(1, traces // EACH // 4))
+    whole = afresh(_build, folder, "whole", max(1, traces // EACH))
+    say("building: both sets are published")
+    floor = afresh(_floor, folder, min(traces, SAMPLE))
+    steps = whole["steps"]
+    checks, rendering = steps["traces.long: checks, traces"], steps["sets.sft, traces"]
+    spent = steps["sets.sft"]["cpu"] + steps["publish"]["cpu"]
+    # The traces of the part are measured already.
+    entered = part["steps"]["traces.long: checks, traces"]["rows"] + checks["rows"]
+    checked = checks["rows"] / checks["cpu"]
+    rendered = rendering["rows"] / rendering["cpu"]
+    rest = spent - checks["cpu"] - rendering["cpu"]
+    in_all = entered / (entered / checked + rendering["cpu"] + rest)
+    today = 1 / (1 / floor["filtered"] + whole["rows"] / entered / floor["mapped"])
+    more = {"traces": int(entered), "rows": whole["rows"], "million_tokens": round(whole["tokens"] / 1e6, 1)}
+    growth = whole["peak"] - part["peak"]
+    return {
+        "traces checked per CPU second": claim(checked, floor["filtered"], None, None, peer_is="Gopher's rule alone"),
+        "rows rendered per CPU second": claim(
+            rendered, floor["tokenized"], None, rendered >= RENDERED * floor["tokenized"], peer_is="tokenizing alone"
+        ),
+        "traces decided, chosen, published per CPU second": claim(entered / rest, None, None, None),
+        "traces to a set per CPU second": claim(in_all, today, None, None, peer_is="datasets: filter, map", **more),
+        "GB at most": claim(whole["peak"], None, MOST_GB, whole["peak"] < MOST_GB, graders=whole["graders"]),
+        "GB more than for a quarter of them": claim(growth, None, MORE_GB, growth <= MORE_GB),
+        **{
+            f"GB at most, {name}": claim(
+                one["gb"], part["steps"].get(name, {}).get("gb"), None, None, seconds=one["seconds"], cpu=one["cpu"]
+            )
+            for name, one in steps.items()
+            if name in SHOWN
+        },
+    }
+
+
+# ---- k accepted of N
+
+
+def rates_of(mix: str, problems: int, random: np.random.Generator) -> np.ndarray:
+    """Pass rates of so many problems."""
+    if mix == "Beta(.7, 1)":
+        return random.beta(0.7, 1.0, problems)
+    path = DATA / "pass_rate_dev" / "gsm8k_test_openai_solutions.parquet"
+    rows = arrow(
+        duck.connect(),
+        f"""select sum(correct::int)::int as right, count(*)::int as drawn from read_parquet({literal(str(path))})
+        group by bench_id order by bench_id""",
+    )
+    right, drawn = rows["right"].to_numpy(), rows["drawn"].to_numpy()
+    chosen = random.integers(0, len(right), problems)
+    return random.beta(right[chosen] + 0.5, drawn[chosen] - right[chosen] + 0.5)
+
+
+def overhead(problems: int) -> Claims:
+    claims: Claims = {}
+    random = np.random.default_rng(SEED)
+    for mix in MIXES:
+        for n in (8, 16):
+            rates = rates_of(mix, problems, random)
+            passed = random.random((problems, n)) < rates[:, None]
+            lengths = random.lognormal(0.0, BETWEEN, (problems, 1)) * random.lognormal(0.0, WITHIN, passed.shape)
+            lengths *= np.where(passed, 1.0, WRONG_IS_LONGER)
+            for k in (1, 2, 4):
+                claims[f"{mix}, {k} of {n}"] = drawn_for(k, passed, lengths)
+        say(f"overhead: {mix} is through")
+    return claims
+
+
+def drawn_for(k: int, passed: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
+    """Tokens drawn to tokens of the traces taken."""
+    before = np.cumsum(passed, axis=1) - passed
+    taken = passed & (before < k)
+    accepted = float(lengths[taken].sum())
+    needed = float(lengths[before < k].sum())
+    drawn = by_index(k, passed, lengths)
+    ended = np.sort(np.where(passed, lengths, np.inf), axis=1)[:, k - 1]
+    first = passed & (lengths <= ended[:, None])
+    arrived = float(np.minimum(lengths, ended[:, None]).sum())
+    all_n = float(lengths.sum()) / accepted
+    return claim(
+        drawn / accepted,
+        all_n,
+        WASTE * needed / accepted,
+        drawn <= WASTE * needed,
+        least=needed / accepted,
+        by_arrival=arrived / float(lengths[first].sum()),
+        kept_by_index=length_of(taken, passed, lengths),
+        kept_by_arrival=length_of(first, passed, lengths),
+    )
+
+
+def length_of(taken: np.ndarray, right: np.ndarray, lengths: np.ndarray) -> float:
+    """The mean length of those taken to that of all right ones, problem by problem, of problems that have any to choose."""
+    rows = right.sum(axis=1) > taken.sum(axis=1)
+    ours, others = ((lengths * mask)[rows].sum(axis=1) / mask[rows].sum(axis=1) for mask in (taken, right))
+    return float(np.mean(ours / others)) if rows.any() else 1.0
+
+
+def by_index(k: int, passed: np.ndarray, lengths: np.ndarray) -> float:
+    """Tokens that the scheduler draws as sampling.py uses it, what is aborted at its end among them."""
+    problems, n = passed.shape
+    pattern = "".join(chr(0x100 + min(right, k)) for right in range(n + 1))
+    outcomes = Outcomes(n, pa.chunked_array([pa.array([pattern] * problems)]), cut_off_fails=True)
+    outcomes.begin()
+    flying: dict[int, float] = {}
+    ends: list[tuple[float, int, float]] = []
+    now = spent = 0.0
+    while True:
+        while len(flying) < SLOTS:
+            if (taken := outcomes.take()) is None and (taken := outcomes.guess({at // n for at in flying})) is None:
+                break
+            flying[taken] = now
+            heapq.heappush(ends, (now + lengths[taken // n, taken % n], taken, now))
+        if not flying:
+            return spent
+        end, at, began = heapq.heappop(ends)
+        if flying.get(at) != began:
+            continue  # it was aborted
+        spent, now = spent + len(flying) * (end - now), end
+        del flying[at]
+        number = at // n
+        outcomes.codes[at] = PASS if passed[number, at % n] else FAIL
+        if outcomes.is_settled(number):
+            outcomes.close(number)
+            for other in [other for other in flying if other // n == number]:
+                del flying[other]
+                outcomes.codes[other] = MISSING
+        else:
+            outcomes.queue(number)
+
+
+# ---- the same from a server
+
+
+def served(problems: int) -> Claims:
+    """Of 8 samples those with the indexes 1, 3 and 4 are right: 2 accepted take 4."""
+    command = [sys.executable, str(Path(__file__).with_name("canned_server.py")), "1,3,4"]
+    claims = {}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+        for k, least in ((1, 2), (2, 4), (3, 5)):
+            with tempfile.TemporaryDirectory(prefix="cuvee-bench-") as folder:
+                drawn, rows = _drawn_by_run(folder, url, problems, k)
+            assert rows == k * problems, (rows, k)
+            claims[f"served: samples a row, {k} of 8"] = claim(
+                drawn / rows, 8 / k, WASTE * least / k, drawn <= WASTE * least * problems, least=least / k
+            )
+        process.stdin.close()
+    return claims
+
+
+def _drawn_by_run(folder: str, url: str, problems: int, k: int) -> tuple[int, int]:
+    """Samples drawn and rows of the set."""
+    path = Path(folder) / "problems.jsonl"
+    path.write_text(
+        "".join(json.dumps({"prompt": f"What is 2 + 2? ({at})", "answer": "4"}) + "\n" for at in range(problems))
+    )
+    changes = {
+        "sources": {"sums": {"jsonl": str(path), "verifier": "exact"}},
+        "models": {
+            "teacher": {
+                "model": "canned",
+                "url": url,
+                "revision": "1",
+                "prompt": {"style": "raw", "template": "{prompt}"},
+            },
+            "student": {"model": STUDENT},
+        },
+        "traces": {"long": {"model": "teacher", "n": 8, "max_tokens": 64}},
+        "sets": {"sft": {"traces": "long", "enough": k, "keep": {"well_formed": None, "fluent": None}}},
+    }
+    recipe_file = Path(folder) / "recipe.yaml"
+    recipe_file.write_text(json.dumps({"name": "bench", "student": {"model": "student"}} | changes))
+    outcome = curate(load(str(recipe_file)), f"{folder}/store", progress=Progress(quiet=True))
+    assert outcome.dataset is not None
+    (drawn,) = outcome.drawn.values()
+    return drawn["drawn"], sum(split["rows"] for split in outcome.dataset.manifest["sets"]["sft"].values())
+
+
+# ---- all of it
+
 AFRESH = "--afresh"
-if __name__ == "__main__":
+PARTS = ("building", "overhead", "served")
+
+
+def main() -> int:
     if sys.argv[1:2] == [AFRESH]:
         name, *arguments = json.loads(sys.argv[2])
-        print(json.dumps({"_build": _build, "fill": fill}[name](*arguments)))
-    else:
-        folder, n = sys.argv[1], int(sys.argv[2])
-        if not os.path.exists(folder + "/problems.parquet"):
-            os.makedirs(folder)
-            t = time.time(); afresh(fill, folder, n); say(f"filled {time.time() - t}")
-        out = afresh(_build, folder, n // EACH)
-        for k, v in out["steps"].items():
-            print(f"{k:30} {v['rows']:8.0f} {v['seconds']:8.2f} s {v['cpu']:8.2f} cpu {v['gb']:6.2f} GB")
-        del out["steps"]
-        print(json.dumps(out, indent=1)[:3000])
+        print(json.dumps({"fill": fill, "_build": _build, "_floor": _floor}[name](*arguments)))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, with commas between ({','.join(PARTS)})")
+    parser.add_argument("--traces", type=int, default=20_000, help="building: traces (20000)")
+    parser.add_argument("--problems", type=int, default=1000, help="overhead: problems a mix (1000)")
+    parser.add_argument(
+        "--folder", help="building: where the store is made, or lies already; sets and checks in it are not kept"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    options = parser.parse_args()
+    if missing := next((path for path in NEEDED if not path.exists()), None):
+        print(f"{missing} is missing, of which this is made", file=sys.stderr)
+        return 1
+    only = options.only.split(",")
+    if unknown := sorted(set(only) - set(PARTS)):
+        parser.error(f"--only: no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    claims: Claims = {}
+    with contextlib.ExitStack() as exits:
+        folder = options.folder or exits.enter_context(tempfile.TemporaryDirectory(prefix="cuvee-bench-"))
+        for name in only:
+            if name == "building":
+                claims |= building(options.traces, folder)
+            elif name == "overhead":
+                claims |= overhead(options.problems)
+            else:
+                claims |= served(max(10, options.problems // 5))
+    if options.json:
+        print(json.dumps(claims, indent=2))
+        return 0
+    print(f"{'':<50}{'ours':>9}{'peer':>9}{'ratio':>8}{'goal':>8}  holds")
+    for name, one in claims.items():
+        print(row(name, **one))
+    return 0
+
+
+def row(
+    name: str, ours: float, peer: float | None, ratio: float | None, goal: float | None, holds: bool | None, **more: Any
+) -> str:
+    told = "".join(
+        f"{'-' if x is None else format(x, '.4g'):>{w}}" for x, w in ((ours, 9), (peer, 9), (ratio, 8), (goal, 8))
+    )
+    beside = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in more.items())
+    return f"{name:<50}{told}  {'-' if holds is None else 'yes' if holds else 'NO':<5}  {beside}".rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,6 @@ A row has what an SFT row has (long_cot.py), and
     flag        what the last flag says: think, no_think, or none, and then it thinks
 """
 
-import contextlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ from distill.example import Example
 from distill.fusion import FUSED, LEFT_OUT, FlagError, TurnText, assign, example_of, last_flag
 from distill.long_cot import TOLD, select
 from distill.sets import FusionSet
-from distill.staging import CHUNK, Staging, refuse_faulty, sorting
+from distill.spool import Spool, reading, temporary
+from distill.staging import CHUNK, Staging, refuse_faulty
 
 EXTRA = pa.schema(
     [*ROW, ("part", pa.string()), ("turns", pa.int64()), ("rollouts", pa.list_(pa.string())), ("flag", pa.string())]
@@ -81,7 +81,10 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
         work.store.warn(f"sets.{name}: {missed}")
     whole = _write(builder, name, staged)
     refuse_faulty(name, whole.faults, wanted.max_faulty)
-    con.execute(f"create or replace table {quoted('fused_' + name)} as select rollout, part from {FUSED} where trained")
+    con.execute(
+        f"""create or replace table {quoted("fused_" + name)} as
+        select f.rollout, f.part, w.fault as lost from (from {FUSED} where trained) as f join {whole.rows} as w using (rollout, part)"""
+    )
     con.execute(f"create or replace table {quoted('left_' + name)} as from {LEFT_OUT}")
     rows = f"select {COLUMNS} from {whole.rows} where fault is null"
     return Built(
@@ -117,24 +120,32 @@ def _write(builder: Builder, name: str, staged: dict[str, Staging]) -> Staging:
     )
     staging = Staging(builder.folder / f"{name}-fused.parquet", builder.plan.renderer, EXTRA)
 
-    def conversations() -> Iterator[tuple[dict[str, Any], Example]]:
-        with contextlib.closing(sorting(work)) as con:
+    texts = arrow(
+        work.con,
+        f"select part, rollout, row_number() over () - 1 as text from (select distinct part, rollout from {FUSED})",
+    )
+
+    def conversations(spool: Spool) -> Iterator[tuple[dict[str, Any], Example]]:
+        columns = f"rollout, id, sample_index, source, license, prompt, {', '.join(PARTS.names)}"
+        with reading(work) as con:
+            con.register("texts", texts)
+            for key, one in staged.items():
+                wanted = f"(from texts where part = {literal(key)})"
+                query = f"select {columns}, text from {one.rows} join {wanted} as t using (rollout)"
+                for batch in batches(con, query, CHUNK):
+                    for row in batch.to_pylist():
+                        spool.put(row.pop("text"), row)
             con.register("keys", keys)
-            texts = " union all ".join(
-                f"""select {literal(key)} as part, rollout, id, sample_index, source, license, prompt, {", ".join(PARTS.names)}
-                from {one.rows}"""
-                for key, one in staged.items()
-            )
-            both = f"keys join ({texts}) as t using (part, rollout)"
-            query = f"select keys.*, t.* exclude (part, rollout) from {both} order by n, turn"
-            rows = (row for batch in batches(con, query, CHUNK) for row in batch.to_pylist())
-            for _, turns in itertools.groupby(rows, key=lambda row: row["n"]):
-                yield _row([*turns])
+            ordered = arrow(con, "select keys.*, text from keys join texts using (part, rollout) order by n, turn")
+        rows = (row for some in ordered.to_batches(CHUNK) for row in some.to_pylist())
+        for _, turns in itertools.groupby(rows, key=lambda row: row["n"]):
+            yield _row([turn | spool.take(turn["text"]) for turn in turns])
 
     def chunks() -> Iterator[list[tuple[dict[str, Any], Example]]]:
-        rows = conversations()
-        while chunk := list(itertools.islice(rows, CHUNK)):
-            yield chunk
+        with Spool(temporary(work), texts.num_rows) as spool:
+            rows = conversations(spool)
+            while chunk := list(itertools.islice(rows, CHUNK)):
+                yield chunk
 
     total = len(keys["n"].unique())
     with work.progress.step(f"sets.{name}", total, "rows") as step:
@@ -165,8 +176,9 @@ def _decisions(own: str, part: str, staging: Staging) -> str:
     return f"""
         select problem_id as id, {literal(part)} as part, t.* exclude (problem_id, "group", filename, used, dropped_by), {TOLD},
             coalesce(dropped_by, case when fault is not null then {literal(TEMPLATE)} end,
-                     case when why.reason is not null then 'select: ' || why.reason end, left_out.reason) as dropped_by,
-            fused.rollout is not null as kept
+                     case when why.reason is not null then 'select: ' || why.reason end, left_out.reason,
+                     case when fused.lost is not null then {literal(TEMPLATE)} end) as dropped_by,
+            fused.rollout is not null and fused.lost is null as kept
         from {quoted("traces_" + own)} as t left join (select rollout, {TOLD} from {staging.rows}) using (rollout)
             left join {quoted("why_" + own)} as why using (rollout)
             left join (from {quoted("left_" + name)} where part = {literal(part)}) as left_out using (rollout)

@@ -134,12 +134,14 @@ class Given(BaseModel):
                     select id, {text} as texts, {thought} as thoughts
                     from (select {columns} from problems) semi join asked using (id)
                 ), each as (
-                    select id, texts[i] as text, thoughts[i] as reasoning, i - 1 as sample_index
-                    from (select *, unnest(range(1, least(len(texts), {MOST}) + 1)) as i from given)
+                    select id, texts[i] as text, thoughts[i] as reasoning, i - 1 as sample_index, names[i] as rollout
+                    from (select *, unnest(range(1, len(names) + 1)) as i from (
+                        select *, list_transform(range(1, least(len(texts), {MOST}) + 1), lambda i:
+                            md5(concat_ws(chr(0), id, texts[i], coalesce(thoughts[i], chr(1))))) as names from given))
+                    where list_position(names, names[i]) = i
                 ), named as (
-                    select *, md5(concat_ws(chr(0), id, text, coalesce(reasoning, chr(1)))) as rollout from each
+                    from each
                     where regexp_matches(coalesce(text, ''), '\\S') or regexp_matches(coalesce(reasoning, ''), '\\S')
-                    qualify row_number() over (partition by id, text, reasoning order by sample_index) = 1
                 )
                 select rollout, id as problem_id, sample_index::int as sample_index, coalesce(text, '') as text,
                     nullif(reasoning, '') as reasoning, null::int[] as token_ids, null::int as tokens,

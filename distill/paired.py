@@ -9,6 +9,10 @@ A row has
     tokens                     of the longer of the two with the prompt; `length` is the power of two that holds it
 """
 
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.annotate import count
@@ -18,7 +22,8 @@ from distill.building import TEMPLATE, Builder, Built
 from distill.long_cot import TOLD
 from distill.preference import PAIRS, pairs
 from distill.sets import PreferenceSet
-from distill.staging import CHUNK, refuse_faulty, sorting, write_batch
+from distill.spool import Spool, reading, temporary
+from distill.staging import CHUNK, Staging, refuse_faulty, write_batch
 
 REJECTED = {"judged": "correct is not null", "whole": "not cut_off", "answered": "answer_words > 0"}
 """What may be rejected, unless a set says otherwise."""
@@ -43,7 +48,7 @@ def build(builder: Builder, name: str, wanted: PreferenceSet) -> Built:
         f"""create or replace table sides_{name} as
         select c.rollout, c.filename, c."group", c.problem_id, c.sample_index, c.correct,
             c.dropped_by is null as chosen_ok, r.dropped_by is null as rejected_ok
-        from {quoted(chosen)} as c join {quoted(rejected)} as r using (rollout) where chosen_ok or rejected_ok"""
+        from {quoted(chosen)} as c join {quoted(rejected)} as r using (rollout) where c.used and (chosen_ok or rejected_ok)"""
     )
     staging = builder.stage(name, groups, f"sides_{name}")
     refuse_faulty(name, staging.faults, wanted.max_faulty)
@@ -54,7 +59,7 @@ def build(builder: Builder, name: str, wanted: PreferenceSet) -> Built:
             where fault is null) as s using (rollout)"""
     )
     paired = pairs(con, "candidates", wanted.pairs, builder.plan.seed)
-    path = _write(builder, name, staging.rows)
+    path = _write(builder, name, staging)
     rows = f"select * from {parquet([str(path)])}"
     stood = f"(select chosen as rollout from {PAIRS} union select rejected from {PAIRS})"
     con.execute(f"create or replace table {quoted('paired_' + name)} as from {stood}")
@@ -88,7 +93,7 @@ def build(builder: Builder, name: str, wanted: PreferenceSet) -> Built:
     )
 
 
-def _write(builder: Builder, name: str, staged: str):  # type: ignore[no-untyped-def]
+def _write(builder: Builder, name: str, staging: Staging) -> Path:
     """Puts both sides of every pair together, in the order of the pool; gives the file."""
     work, path = builder.work, builder.folder / f"{name}-pairs.parquet"
     keys = arrow(
@@ -96,20 +101,54 @@ def _write(builder: Builder, name: str, staged: str):  # type: ignore[no-untyped
         f"""select {PAIRS}.*, place, row_number() over (order by place, kind, chosen, rejected) as n
         from {PAIRS} join placed on placed.id = problem_id""",
     )
-    con = sorting(work)
-    con.register("keys", keys)
-    longer = "greatest(c.tokens, r.tokens)"
-    query = f"""
-        select c.id, c.source, c.license, c.prompt, c.completion as chosen, r.completion as rejected, keys.kind, keys.reason,
-            keys.chosen as chosen_rollout, keys.rejected as rejected_rollout, keys.chosen_tokens, keys.rejected_tokens,
-            {longer} as tokens, greatest(c.length, r.length) as length, keys.split
-        from keys join {staged} as c on c.rollout = keys.chosen join {staged} as r on r.rollout = keys.rejected order by n"""
-    with con, builder.work.progress.step(f"sets.{name}: pairs", keys.num_rows, "pairs") as step:
-        reader = batches(con, query, CHUNK)
-        import pyarrow as pa
-
-        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                write_batch(writer, pa.Table.from_batches([batch]))
-                step.advance(batch.num_rows)
+    both = f"select chosen as rollout from {PAIRS} union select rejected from {PAIRS}"
+    texts = arrow(work.con, f"select rollout, row_number() over () - 1 as text from ({both})")
+    of = staging.schema.field
+    schema = pa.schema(
+        [
+            *((key, pa.string()) for key in ("id", "source", "license")),
+            ("prompt", of("prompt").type),
+            ("chosen", of("completion").type),
+            ("rejected", of("completion").type),
+            *((key, pa.string()) for key in ("kind", "reason", "chosen_rollout", "rejected_rollout")),
+            *((key, pa.int64()) for key in ("chosen_tokens", "rejected_tokens", "tokens", "length")),
+            ("split", pa.string()),
+        ]
+    )
+    with (
+        Spool(temporary(work), texts.num_rows) as spool,
+        work.progress.step(f"sets.{name}: pairs", keys.num_rows, "pairs") as step,
+        pq.ParquetWriter(path, schema, compression="zstd") as writer,
+    ):
+        with reading(work) as con:
+            con.register("texts", texts)
+            columns = "id, source, license, prompt, completion, tokens, length"
+            for batch in batches(con, f"select {columns}, text from {staging.rows} join texts using (rollout)", CHUNK):
+                for row in batch.to_pylist():
+                    spool.put(row.pop("text"), row)
+            con.register("keys", keys)
+            ordered = arrow(
+                con,
+                """select keys.*, c.text as chosen_text, r.text as rejected_text from keys
+                join texts as c on c.rollout = keys.chosen join texts as r on r.rollout = keys.rejected order by n""",
+            )
+        for some in ordered.to_batches(CHUNK):
+            rows = [
+                _row(pair, spool.take(pair["chosen_text"]), spool.take(pair["rejected_text"]))
+                for pair in some.to_pylist()
+            ]
+            write_batch(writer, pa.Table.from_pylist(rows, schema=schema))
+            step.advance(len(rows))
     return path
+
+
+def _row(pair: dict[str, Any], chosen: dict[str, Any], rejected: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{key: chosen[key] for key in ("id", "source", "license", "prompt")},
+        **{key: pair[key] for key in ("kind", "reason", "chosen_tokens", "rejected_tokens", "split")},
+        "chosen": chosen["completion"],
+        "rejected": rejected["completion"],
+        "chosen_rollout": pair["chosen"],
+        "rejected_rollout": pair["rejected"],
+        **{key: max(chosen[key], rejected[key]) for key in ("tokens", "length")},
+    }

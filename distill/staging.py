@@ -5,14 +5,12 @@ length is known before a budget is spent and a row that does not survive the tem
 is read by column: choosing reads no text.
 """
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,14 +19,13 @@ from curation.duck import batches, parquet
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS
 from curation.standing import Group
-from curation.store import ROW_GROUP_BYTES, TEMPORARY
+from curation.store import ROW_GROUP_BYTES
 from distill.example import Example
 from distill.rendering import Rendered, Renderer
+from distill.spool import Spool, reading, temporary
 from distill.traced import opens
 
 CHUNK = 128
-SORT_MEMORY = "1GB"
-"""What DuckDB may hold of texts while it brings them into order; the rest lies in files."""
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 TOO_LONG = "too long"
 FAULTS = 3
@@ -70,35 +67,30 @@ def length_bucket(tokens: int) -> int:
 def texts(work: Work, groups: Sequence[Group], keys: pa.Table, order: str) -> Iterator[list[dict[str, Any]]]:
     """The traces of `keys` with their texts and problems, in chunks of rows, ordered by SQL over the keys.
 
-    keys: rollout, filename, group (its number in `groups`), and what `order` reads.
+    keys: rollout, filename, group (its number in `groups`), and what `order` reads. No two of one rollout.
     """
     if not keys.num_rows:
         return
-    con = sorting(work)
-    con.register("keys", keys)
     columns = "problem_id, rollout, filename, text, reasoning"
-    scans = " union all ".join(
-        f"""select r.problem_id, r.rollout, r.filename, r.text, r.reasoning, keys.* exclude (rollout, filename)
-        from (select {columns} from {group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)}) as r
-        join keys on keys.rollout = r.rollout and keys.filename = r.filename and keys."group" = {number}"""
-        for number, group in enumerate(groups)
-    )
-    query = f"""
-        select t.*, p.prompt as question, p.messages as turns, p.source, p.license
-        from ({scans}) as t join {work.pool.problems(work.store)} as p on p.id = t.problem_id order by {order}"""
-    with contextlib.closing(con):
-        for batch in batches(con, query, CHUNK):
-            yield batch.to_pylist()
-
-
-def sorting(work: Work) -> duckdb.DuckDBPyConnection:
-    """A connection that brings texts into order with little memory."""
-    con = work.store.connect()
-    con.execute(f"set memory_limit = '{SORT_MEMORY}'")
-    folder = work.folder / TEMPORARY
-    folder.mkdir(parents=True, exist_ok=True)
-    con.execute("set temp_directory = ?", [str(folder)])
-    return con
+    with Spool(temporary(work), keys.num_rows) as spool:
+        with reading(work) as con:
+            con.register("keys", keys)
+            con.execute(
+                f"create temp table placed as select *, row_number() over (order by {order}) - 1 as n from keys"
+            )
+            for number, group in enumerate(groups):
+                query = f"""
+                    select r.problem_id, r.rollout, r.filename, r.text, r.reasoning, k.* exclude (rollout, filename),
+                        p.prompt as question, p.messages as turns, p.source, p.license
+                    from (select {columns} from {group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)}) as r
+                        join (from placed where "group" = {number}) as k
+                            on k.rollout = r.rollout and k.filename = r.filename
+                        join {work.pool.problems(work.store)} as p on p.id = r.problem_id"""
+                for batch in batches(con, query, CHUNK):
+                    for row in batch.to_pylist():
+                        spool.put(row.pop("n"), row)
+        for first in range(0, keys.num_rows, CHUNK):
+            yield [spool.take(number) for number in range(first, min(first + CHUNK, keys.num_rows))]
 
 
 def opened_by(groups: Sequence[Group]) -> list[bool]:

@@ -76,8 +76,8 @@ class Traced:
 
     def _settings(self) -> dict[str, Any]:
         items = {} if self.contamination is None else {"items": digest(self.contamination.items)}
-        line = {} if self.contamination is None else {"ngram": self.contamination.ngram}
-        return self.checks.settings() | items | line
+        judge = {"judged_by": self.work.judge.hash} if self.checks.judge and self.work.judge is not None else {}
+        return self.checks.settings() | items | judge
 
     def _stored(self) -> str:
         return self.work.store.scan(self._folder, pa.schema([("rollout", pa.string()), *self.checks.COLUMNS]))
@@ -86,6 +86,7 @@ class Traced:
         store = self.work.store
         store.declare(self._folder, self._settings())
         benchmarks = None if (of := self.contamination) is None else Benchmarks(of.items, of.lexical)
+        grade = (self.work.graders() if self.checks.judge else graders()).grade_many
         with self.work.progress.step(f"{name}: checks", total, "traces") as step:
             for number, group in enumerate(groups):
                 con = self.work.con.cursor()
@@ -105,7 +106,7 @@ class Traced:
                     store,
                     self._folder,
                     chunks,
-                    lambda chunk: self.checks.measure(chunk, graders().grade_many, benchmarks),
+                    lambda chunk: self.checks.measure(chunk, grade, benchmarks),
                     step,
                 )
         store.merge(self._folder)

@@ -23,6 +23,7 @@ of its own; likewise `mixed_language is not true` where thinking may be nothing 
 Whether the answer is right is the verdict's to say, and whether it was cut off the finish reason's.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -31,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from curation.dedup import wording
 from curation.language import LANGUAGES
-from curation.verify import version
+from curation.verify import JUDGE, version
 from distill import thinking
 from distill.detect import contradiction, guesswork, readability, refusal
 from distill.detect.benchmarks import Benchmarks, overlaps
@@ -115,6 +116,8 @@ class TraceChecks(BaseModel):
     """Words of a paragraph from which on the thinking is hard to read."""
     ngram: float = Field(default=0.75, gt=0, le=1)
     """Overlap from which on a benchmark item counts as found."""
+    judge: bool = False
+    """Whether the recipe's judge compares the answers of thinking and text, of problems that it grades: a call or two a trace."""
 
     @field_validator("language")
     @classmethod
@@ -227,8 +230,11 @@ class TraceChecks(BaseModel):
             stated = contradiction.thinking_answer(each.thinking) if each.thinking else None
             final = contradiction.final_answer(answer, verifier) if stated is not None and answer else None
             column["thinking_answer"] = stated
-            compared.append((stated, final, answer, verifier, row["verifier_args"]))
-        for column, known in zip(out, contradiction.contradictions(compared, grade), strict=True):
+            args = row["verifier_args"]
+            if verifier == JUDGE:  # whatever it judges completions by, these two are compared
+                args = json.dumps({"question": row["prompt"], "kind": "equivalence"})
+            compared.append((stated, final, answer, verifier, args))
+        for column, known in zip(out, contradiction.contradictions(compared, grade, self.judge), strict=True):
             column["contradictory"] = known
 
     def _languages(self, out: list[dict[str, Any]], given: Sequence[str], parts: Sequence[Parts]) -> None:

@@ -89,7 +89,8 @@ def files(dataset: Dataset, decisions: bool) -> list[str]:
         raise PushRefused(
             f"{dataset.folder} lacks files that its manifest lists; running the recipe publishes it again"
         )
-    return [CARD, *_tables(dataset.manifest), *([DECISIONS] if decisions else []), MANIFEST]
+    asked_for = [DECISIONS, *dataset.manifest.get("tables", [])] if decisions else []
+    return [CARD, *_tables(dataset.manifest), *asked_for, MANIFEST]
 
 
 def refuse_secrets(dataset: Dataset) -> None:

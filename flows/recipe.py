@@ -244,7 +244,15 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
     if recipe.balance is not None and (wrong := recipe.balance.mistakes(columns) + _no_domains(recipe.balance, steps)):
         mistakes += [f"balance.{mistake}" for mistake in wrong]
     wanted, wrong = recipe_sets.resolve(
-        recipe.sets, recipe.traces, recipe.student, recipe.trace_checks, recipe.models, steps, columns, _mistakes
+        recipe.sets,
+        recipe.traces,
+        recipe.student,
+        recipe.trace_checks,
+        recipe.models,
+        steps,
+        columns,
+        judge is not None,
+        _mistakes,
     )
     if mistakes := mistakes + wrong:
         raise RecipeError(file, mistakes)

@@ -67,11 +67,13 @@ def resolve(
     models: Mapping[str, Model],
     steps: Iterable[Any],
     columns: pa.Schema,
+    judged: bool,
     told: Mistakes,
 ) -> tuple[Wanted, list[str]]:
     """The sets, and every mistake in them.
 
-    steps: the annotators (AnnotatorStep). columns: of a problem, with all that is measured. told: pydantic's findings as
+    steps: the annotators (AnnotatorStep). columns: of a problem, with all that is measured. judged: whether
+    there is a judge. told: pydantic's findings as
     mistakes of a recipe.
     """
     steps = list(steps)
@@ -85,6 +87,8 @@ def resolve(
             return None
 
     measured = validated(TraceChecks, checks or {}, "trace_checks") or TraceChecks()
+    if measured.judge and not judged:
+        mistakes.append("trace_checks.judge: the recipe has no judge; add `judge: {model: ...}`")
     own = [*TRACE.names, *measured.COLUMNS.names]
     drawn: dict[str, Teacher | Given] = {}
     for name, settings in traces.items():

@@ -49,7 +49,8 @@ def answer(prompt: str, index: int) -> str:
     right_one = index % 4 < total % 5
     if "(steps)" in prompt or "(mark)" in prompt:
         said, mark = total if right_one else total + 1, "<|im_end|>" if "(mark)" in prompt else ""
-        steps = f"To {left} I add {right} by counting on from the first number{', and check it again' * (index % 3)}, so it is {said}{mark}."
+        again = ", and check it again" * (index % 3)
+        steps = f"To {left} I add {right} by counting on from the first number{again}, so it is {said}{mark}."
         return f"<think>\n{steps}\n</think>\n\nThe answer is {said}"
     return " hm" * (index % 8) + f" The answer is {total if right_one else total + 1}"
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from curation.balancing.targets import RULE, Balance
 from curation.duck import arrow, literal, parquet, quoted
-from curation.inspect import balanced, difficulties, overlaps
+from curation.inspect import balanced, difficulties, overlaps, sets
 from curation.inspect.bars import bar
 from curation.inspect.visible import plain
 from curation.publish import SPLITS, Dataset
@@ -44,7 +44,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "sets": {
             config: {split: splits[split]["rows"] for split in SPLITS} for config, splits in manifest["sets"].items()
         },
-        "built": {config: built(dataset, config) for config in manifest["sets"]},
+        "built": {config: sets.facts(dataset, config) for config in manifest["sets"]},
         "sources": manifest["pool"]["sources"],
         "licenses": manifest["licenses"],
         "drawn": manifest["drawn"],
@@ -99,20 +99,6 @@ def guesses(dataset: Dataset, annotator: dict[str, Any]) -> list[dict[str, Any]]
         from {dataset.decisions()} where {quoted(prefix + "guess_asked")} group by 1 order by 1""",
     )
     return list(found.to_pylist())
-
-
-def built(dataset: Dataset, config: str) -> dict[str, Any]:
-    """Of a set: its `kind`, how many `problems` it has (None where a file is gone), and its `trained_tokens` (None where it
-    is made of no traces)."""
-    record = dataset.manifest.get("built", {}).get(config, {})
-    files = [file for split in dataset.manifest["sets"][config].values() for file in split["files"]]
-    paths, problems = [f"{dataset.folder}/{file}" for file in files], None
-    if all(map(dataset.store.is_table, paths)):
-        query = f"select count(distinct id) as problems from {parquet(dataset.store.readable(paths))}"
-        problems = arrow(dataset.store.connect(), query)["problems"][0].as_py()
-    splits = record.get("splits")
-    trained = None if splits is None else sum(split["trained_tokens"] for split in splits)
-    return {"kind": record.get("kind", "rl"), "problems": problems, "trained_tokens": trained}
 
 
 def rows(dataset: Dataset, rule: str | None, count: int) -> list[dict[str, Any]]:
@@ -208,24 +194,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
     difficulties.show(console, data["difficulties"])
     if data.get("balance"):
         balanced.show(console, data["balance"])
-    show_sets(console, data["sets"], data.get("built", {}))
-
-
-def show_sets(console: Console, sets: dict[str, dict[str, int]], facts: dict[str, dict[str, Any]]) -> None:
-    table = Table("set", "kind", *SPLITS, "problems", "trained tokens", box=None, header_style="bold", pad_edge=False)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for config, splits in sets.items():
-        fact = facts[config]
-        trained = "" if fact["trained_tokens"] is None else f"{fact['trained_tokens']:,}"
-        table.add_row(
-            plain(config),
-            plain(fact["kind"]),
-            *(f"{splits[split]:,}" for split in SPLITS),
-            "unknown" if fact["problems"] is None else f"{fact['problems']:,}",
-            trained,
-        )
-    console.print(table)
+    sets.show(console, data["sets"], data.get("built", {}))
 
 
 def show_funnel(

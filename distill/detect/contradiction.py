@@ -11,7 +11,7 @@ verifiers that compare two answers can tell; of the others, and where one of the
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from curation.verify import Verdict
+from curation.verify import JUDGE, Verdict
 from curation.verify.extract import last_boxed, last_tagged, stated_answer, unmark
 from curation.verify.jobs import Job
 from distill.detect.words import tokens
@@ -84,17 +84,19 @@ def final_answer(answer: str, verifier: str) -> str | None:
 
 
 def contradictions(
-    rows: Sequence[tuple[str | None, str | None, str, str, str | None]], grade: Grade | None
+    rows: Sequence[tuple[str | None, str | None, str, str, str | None]], grade: Grade | None, judged: bool = False
 ) -> list[bool | None]:
     """Whether thinking and final text contradict each other, a row each; None for unknown.
 
     rows: the answer of the thinking, that of the final text, the final text, the verifier, its arguments.
     grade: verdicts of jobs, in their order; without it only what is literally the same is known.
+    judged: whether it can grade for a judge, too.
     """
+    comparing = (*COMPARING, JUDGE) if judged else COMPARING
     known: list[bool | None] = [None] * len(rows)
     open_rows = []
     for at, (thought, final, _, verifier, _) in enumerate(rows):
-        if thought is None or final is None or verifier not in COMPARING:
+        if thought is None or final is None or verifier not in comparing:
             continue
         if _alike(thought, final, verifier):
             known[at] = False
@@ -162,6 +164,8 @@ def _marked(scope: str) -> tuple[str | None, int]:
 
 def _can_differ(thought: str, verifier: str) -> bool:
     """Whether an answer is so short and plain that another spelling of it is unlikely."""
+    if verifier == JUDGE:
+        return True
     return _VALUE.search(thought) is not None if verifier == "math" else len(thought.split()) <= FEW_WORDS
 
 

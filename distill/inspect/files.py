@@ -1,9 +1,9 @@
-"""Where the parts of a published set lie."""
+"""What a dataset says of one of its sets, and of the traces that were none of it."""
 
 from typing import Any
 
 from curation.duck import arrow, parquet
-from curation.publish import SPLITS, Dataset, DatasetError
+from curation.publish import Dataset, DatasetError
 
 PROBLEM = 12
 """Characters of an id that are shown: `cuvee why` takes an id cut short."""
@@ -15,17 +15,6 @@ def set_of(dataset: Dataset, name: str) -> dict[str, Any]:
     if name not in manifest["sets"]:
         raise DatasetError(f"{dataset.ref} has no set {name!r}; there are {', '.join(manifest['sets'])}")
     return dict(manifest.get("built", {}).get(name, {"kind": "rl"}))
-
-
-def rows_of(dataset: Dataset, name: str, split: str | None = None) -> str | None:
-    """SQL for the rows of a set, with `split`, in their order; None where it has none."""
-    splits = dataset.manifest["sets"][name]
-    scans = []
-    for one in SPLITS if split is None else (split,):
-        if files := splits[one]["files"]:
-            paths = dataset.store.readable([f"{dataset.folder}/{file}" for file in files])
-            scans.append(f"select *, '{one}' as split from {parquet(paths)}")
-    return f"({' union all by name '.join(scans)})" if scans else None
 
 
 def decisions_of(dataset: Dataset, name: str) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from curation.duck import arrow
 from curation.inspect.bars import bar
+from curation.inspect.sets import facts
 from curation.inspect.visible import one_line
 from curation.publish import SPLITS, Dataset, DatasetError
 from curation.sql import short
 from distill.building import TEMPLATE
-from distill.inspect.files import dropped_counts, rows_of, set_of
+from distill.inspect.files import dropped_counts, set_of
 from distill.paired import UNPAIRED
 from distill.selecting.record import Missed
 from distill.selecting.targets import Select
@@ -42,17 +42,13 @@ def overview(dataset: Dataset, name: str) -> dict[str, Any]:
         dropped = dropped_counts(dataset, name) if names else None
     except DatasetError:
         dropped = None
-    rows, problems = rows_of(dataset, name), 0
-    if rows is not None:
-        query = f"select count(distinct id) as problems from {rows}"
-        problems = arrow(dataset.store.connect(), query)["problems"][0].as_py()
     return {
         "dataset": dataset.ref,
         "folder": dataset.folder,
         "set": name,
         "kind": record["kind"],
         "rows": {split: dataset.manifest["sets"][name][split]["rows"] for split in SPLITS},
-        "problems": problems,
+        "problems": facts(dataset, name)["problems"],
         "record": record,
         "traces": {one: dataset.manifest["traces"][one] for one in dict.fromkeys(names)},
         "dropped": dropped,
@@ -91,7 +87,8 @@ def _size(data: Mapping[str, Any]) -> str:
     splits = data["record"].get("splits", [])
     trained, tokens = (sum(split[key] for split in splits) for key in ("trained_tokens", "tokens"))
     pairs = data["kind"] == "preference"
-    size = f"{sum(data['rows'].values()):,} {'pairs' if pairs else 'rows'} of {data['problems']:,} problems"
+    size = f"{sum(data['rows'].values()):,} {'pairs' if pairs else 'rows'}"
+    size += "" if data["problems"] is None else f" of {data['problems']:,} problems"
     if not splits:
         return size
     return f"{size}, {trained:,} trained tokens" + (" in both answers" if pairs else f" of {tokens:,}")

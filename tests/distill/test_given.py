@@ -1,6 +1,5 @@
 """Traces that come with the problems: taken over, graded and decided on like any others."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ PROBLEMS = [
     problem("blank", "7", one="  \n", many=[" "]),
     problem("none", "7"),
     problem("apart", "7", one="The answer is 7", thinking="One counts on, so it is 7.", many=None),
-    problem("marked", "7", one=f"<think>\nSo it is <|im_end|> 7.\n</think>\n\nThe answer is 7"),
+    problem("marked", "7", one="<think>\nSo it is <|im_end|> 7.\n</think>\n\nThe answer is 7"),
 ]
 SETS = {
     "one": {"is": "sft", "traces": "one", "max_faulty": 0.5, "select": {"k": None}},
@@ -45,7 +44,7 @@ SETS = {
 
 
 @pytest.fixture(scope="module")
-def runs(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome, Outcome, Lab]]:
+def runs(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Outcome, Lab]:
     """A run, and one after a trace has changed in the source."""
     lab = distilling(Lab(tmp_path_factory.mktemp("given"), {"model": NAME, "url": URL}), model_folder)
     lab.recipe["traces"] = {
@@ -56,7 +55,7 @@ def runs(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     lab.source("sums", PROBLEMS)
     before = lab()
     lab.source("sums", [problem("right", "7", one=thought("7")), problem("wrong", "7", one=thought("7"))])
-    yield before, lab(), lab
+    return before, lab(), lab
 
 
 def by_prompt(outcome: Outcome, config: str) -> list[tuple[str, int, bool | None, str | None]]:

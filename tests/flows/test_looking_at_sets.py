@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from curation.card import card
 from curation.progress import Progress
 from curation.publish import Dataset
 from distill.inspect import dropped, overview, rendered
@@ -137,9 +138,9 @@ def test_preferences_are_counted_by_kind_with_their_lengths(published: Dataset) 
 def test_the_table_of_sets_says_what_each_is_and_how_much_is_trained(published: Dataset) -> None:
     trained = sum(split["trained_tokens"] for split in published.manifest["built"]["sft"]["splits"])
     lines = words(cuvee(published, "inspect", "sums").output)
-    assert ["sft", "sft", "8", "0", "8", f"{trained:,}"] in lines
-    assert ["steps", "process", "8", "0", "8"] in lines
-    assert ["rl", "rl", "8", "0", "8"] in lines
+    assert ["sft", "8", "0", "8", f"{trained:,}", "sft"] in lines
+    assert ["steps", "8", "0", "8", "process"] in lines
+    assert ["rl", "8", "0", "8", "rl"] in lines
 
 
 @pytest.mark.parametrize(
@@ -290,25 +291,34 @@ def test_why_tells_what_became_of_every_trace_in_every_set(published: Dataset) -
 # The card, and the end of a run
 
 
-def test_the_card_documents_every_set_and_how_to_train_on_it(published: Dataset) -> None:
-    card = Path(f"{published.folder}/README.md").read_text()
-    assert "| fluent | `not repetitive` | 32 | 24 | 8 | 0 |" in card
-    assert "- `prompt`, `chosen`, `rejected`: messages" in card
+def test_the_card_documents_every_set_and_how_to_train_on_it(published: Dataset, tmp_path: Path) -> None:
+    text = Path(f"{published.folder}/README.md").read_text()
+    assert "| fluent | `not repetitive` | 32 | 24 | 8 | 0 |" in text
+    assert "- `prompt`, `chosen`, `rejected`: messages" in text
     longest = published.manifest["built"]["sft"]["lengths"][-1]["up_to"]
-    assert f"args = SFTConfig(max_length={longest})" in card
-    assert 'SFTTrainer("student", args=args, train_dataset=load_dataset(HERE, "sft", split="train")).train()' in card
-    assert 'DPOTrainer("student"' in card
-    assert published.manifest["student"]["identity"]["chat_template"][:16] in card
-    columns = set(
-        datasets.load_dataset(published.folder, "sft", split="train", cache_dir=f"{published.folder}/c").column_names
-    )
+    assert f"args = SFTConfig(max_length={longest})" in text
+    assert 'SFTTrainer("student", args=args, train_dataset=load_dataset(HERE, "sft", split="train")).train()' in text
+    assert 'DPOTrainer("student"' in text
+    assert published.manifest["student"]["identity"]["chat_template"][:16] in text
+    columns = set(datasets.load_dataset(published.folder, "sft", split="train", cache_dir=str(tmp_path)).column_names)
     told = {
         name.strip("`")
-        for line in card.splitlines()
+        for line in text.splitlines()
         if line.startswith("- `")
         for name in line[2:].split(":")[0].split(", ")
     }
     assert columns <= told
+
+
+def test_the_card_names_a_template_that_training_has_to_use(published: Dataset) -> None:
+    student = published.manifest["student"]
+    settings = student["settings"] | {"chat_template": "/home/me/own.jinja"}
+    notes = ["every answer gets a `think` block"]
+    told = card(published.manifest | {"student": student | {"settings": settings, "notes": notes}}, "name: sums")
+    assert 'chat_template_path="own.jinja")' in told
+    assert "The tokenizer has to be given with the chat template own.jinja (`processing_class`)." in told
+    assert "- every answer gets a \\`think\\` block" in told
+    assert "/home/me" not in told
 
 
 def test_two_datasets_of_one_day_are_not_mistaken_for_each_other_by_the_cache(
@@ -317,8 +327,8 @@ def test_two_datasets_of_one_day_are_not_mistaken_for_each_other_by_the_cache(
     other = tmp_path / "datasets" / "other" / published.manifest["version"]
     shutil.copytree(published.folder, other)
     shutil.copy(other / "steps" / "train-00000.parquet", other / "rl" / "train-00000.parquet")
-    card = (other / "README.md").read_text()
-    (other / "README.md").write_text(card.replace(published.manifest["fingerprint"][:16], "another"))
+    text = (other / "README.md").read_text()
+    (other / "README.md").write_text(text.replace(published.manifest["fingerprint"][:16], "another"))
     loaded = [
         datasets.load_dataset(str(folder), "rl", split="train", cache_dir=str(tmp_path / "cache"))
         for folder in (published.folder, other)

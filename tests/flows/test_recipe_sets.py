@@ -33,7 +33,10 @@ def test_the_recipe_that_the_mistakes_are_made_in_has_none(tmp_path: Path) -> No
 THINK, PLAIN = {"mode": "think", "traces": "long"}, {"mode": "no_think", "traces": "theirs"}
 LONG = {"model": "policy", "n": 4, "max_tokens": 64}
 SETS: list[tuple[dict[str, Any], str]] = [
-    ({"sft": {"traces": "lang"}}, "sets.sft.traces: 'lang' is no entry of `traces`.*did you mean long.*known: long, theirs"),
+    (
+        {"sft": {"traces": "lang"}},
+        "sets.sft.traces: 'lang' is no entry of `traces`.*did you mean long.*known: long, theirs",
+    ),
     ({"sft": {}}, "sets.sft.*traces"),
     ({"sfd": {"traces": "long"}}, "sets.sfd.* is no kind of set.*did you mean sft.*process"),
     ({"mine": {"is": "sftt", "traces": "long"}}, "sets.mine.is: 'sftt' is no kind of set.*did you mean sft"),
@@ -49,7 +52,10 @@ SETS: list[tuple[dict[str, Any], str]] = [
     ({"sft": {"traces": "long", "mode": "think"}}, "sets.sft.mode"),
     ({"sft": {"traces": "long", "max_faulty": 2}}, "sets.sft.max_faulty"),
     ({"rl": {"without": ["stf"]}}, "sets.rl.without: 'stf' is no set of this recipe"),
-    ({"rl": {"without": ["sft"]}, "sft": {"traces": "long", "without": ["rl"]}}, "without: rl and sft leave each other"),
+    (
+        {"rl": {"without": ["sft"]}, "sft": {"traces": "long", "without": ["rl"]}},
+        "without: rl and sft leave each other",
+    ),
     ({"sft": {"traces": "long", "without": ["sft"]}}, "sets.sft.without"),
     ({"fusion": {"parts": {"a": THINK, "b": {**PLAIN, "mode": "nothink"}}}}, "sets.fusion.parts.b.mode"),
     ({"fusion": {"parts": {"a": THINK, "b": THINK}}}, "sets.fusion.*none has `mode: no_think`"),
@@ -79,8 +85,14 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"traces": {"long": {"model": "policy", "n": 4}}}, "traces.long.*max_tokens"),
     ({"traces": {"long": {**LONG, "thinking_budget": 64}}}, "traces.long.*thinking_budget.*leaves no room"),
     ({"traces": {"long": LONG, "b": {"text": "nope"}}}, "traces.b.text: 'nope'"),
-    ({"traces": {"long": LONG, "b": {"text": "meta->'$.a'"}}}, r"traces.b.text: gives JSON, no text; write .*::varchar"),
-    ({"traces": {"long": LONG, "b": {"text": "[answer]", "thinking": "answer"}}}, r"traces.b.thinking: gives VARCHAR where"),
+    (
+        {"traces": {"long": LONG, "b": {"text": "meta->'$.a'"}}},
+        r"traces.b.text: gives JSON, no text; write .*::varchar",
+    ),
+    (
+        {"traces": {"long": LONG, "b": {"text": "[answer]", "thinking": "answer"}}},
+        r"traces.b.thinking: gives VARCHAR where",
+    ),
     ({"traces": {"long": LONG, "b": {"text": "answer", "thoughts": "answer"}}}, "traces.b.thoughts"),
     ({"trace_checks": {"loops": 3}}, "trace_checks.loops"),
     ({"trace_checks": {"language": "xx"}}, "trace_checks.language"),
