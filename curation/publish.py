@@ -13,18 +13,21 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from curation.card import card
 from curation.duck import arrow, batches, parquet, pieces, quoted
-from curation.store import MANIFEST, ROW_GROUP_ROWS, Store, local_path
+from curation.store import MANIFEST, ROW_GROUP_BYTES, ROW_GROUP_ROWS, Store, local_path
 
 SHARD_BATCHES = 25
+BATCH_ROWS = 256
+"""Rows of a set that are read at once: those of traces are long."""
 SPLITS = ("train", "test")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\.\d{1,9}")
 
@@ -185,20 +188,21 @@ def _claim(store: Store, name: str) -> str:
 def _fingerprint(
     con: duckdb.DuckDBPyConnection, sets: Mapping[str, str], besides: Sequence[str], tables: Mapping[str, str]
 ) -> str:
-    """A hash of all content: the decisions in any order, the sets in theirs. Rows' hashes are summed up."""
+    """A hash of all content: the decisions in any order (rows' hashes are summed up), the sets in theirs."""
     own = f"select r::varchar as r from (select {_content(con, 'decisions', besides)} from decisions) as r"
     others = [f"select r::varchar as r from ({rows}) as r" for rows in tables.values()]
-    ordered = [
-        f"""select concat(row_number() over (), ' ', r::varchar) as r
-        from (select {_content(con, rows, besides)} from ({rows})) as r"""
-        for rows in sets.values()
-    ]
     hasher = hashlib.sha256()
-    for rows in (own, *others, *ordered):
+    for rows in (own, *others):
         sums = con.execute(
             f"""select count(*), sum(md5_number_lower(r)::hugeint), sum(md5_number_upper(r)::hugeint) from ({rows})"""
         ).fetchall()
         hasher.update(f"{sums};".encode())
+    for rows in sets.values():
+        # In a stream: numbering rows in SQL would hold all their texts.
+        digests = f"select md5(r::varchar) as r from (select {_content(con, rows, besides)} from ({rows})) as r"
+        for batch in batches(con, digests, ROW_GROUP_ROWS):
+            hasher.update("".join(batch["r"].to_pylist()).encode())
+        hasher.update(b";")
     hasher.update(json.dumps(list(sets)).encode())
     return hasher.hexdigest()
 
@@ -216,7 +220,23 @@ def _write_split(
     query = f"select * exclude (split) from ({rows}) where split = '{split}'"
     count = 0
     files: list[str] = []
-    for piece in pieces(batches(con, query, ROW_GROUP_ROWS), SHARD_BATCHES):
+    for piece in pieces(_of_some_size(batches(con, query, BATCH_ROWS)), SHARD_BATCHES):
         files.append(f"{config}/{split}-{len(files):05d}.parquet")
         count += store.write_table(f"{folder}/{files[-1]}", piece)
     return {"rows": count, "files": files}
+
+
+def _of_some_size(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The same rows in batches of a row group each: of few rows where they are long."""
+
+    def batches_() -> Iterator[pa.RecordBatch]:
+        some: list[pa.RecordBatch] = []
+        for batch in rows:
+            some.append(batch)
+            if sum(b.num_rows for b in some) >= ROW_GROUP_ROWS or sum(b.nbytes for b in some) >= ROW_GROUP_BYTES:
+                yield pa.concat_batches(some)
+                some = []
+        if some:
+            yield pa.concat_batches(some)
+
+    return pa.RecordBatchReader.from_batches(rows.schema, batches_())

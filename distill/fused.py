@@ -83,7 +83,8 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
     refuse_faulty(name, whole.faults, wanted.max_faulty)
     con.execute(
         f"""create or replace table {quoted("fused_" + name)} as
-        select f.rollout, f.part, w.fault as lost from (from {FUSED} where trained) as f join {whole.rows} as w using (rollout, part)"""
+        select f.rollout, f.part, w.fault as lost
+        from (from {FUSED} where trained) as f join {whole.rows} as w using (rollout, part)"""
     )
     con.execute(f"create or replace table {quoted('left_' + name)} as from {LEFT_OUT}")
     rows = f"select {COLUMNS} from {whole.rows} where fault is null"

@@ -40,7 +40,7 @@ def build(builder: Builder, name: str, wanted: SFTSet) -> Built:
     staging = builder.stage(name, groups, kept, wanted.mode)
     refuse_faulty(name, staging.faults, wanted.max_faulty)
     selection = select(builder, name, decided, staging, wanted.select)
-    rows = f"select {COLUMNS} from {staging.rows} semi join {quoted('chosen_' + name)} using (rollout)"
+    rows = f"select {COLUMNS} from {staging.only(con, 'chosen_' + name)}"
     return Built(
         rows=rows,
         record={

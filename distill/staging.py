@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.annotate import Work
-from curation.duck import batches, parquet
+from curation.duck import arrow, batches, parquet, quoted
 from curation.progress import Step
 from curation.rollouts import ROLLOUTS
 from curation.standing import Group
@@ -138,6 +140,20 @@ class Staging:
     def rows(self) -> str:
         """SQL for what was written."""
         return parquet([str(self.path)])
+
+    def only(self, con: duckdb.DuckDBPyConnection, chosen: str) -> str:
+        """SQL for the rows whose rollouts a view has, in their order. A join would change it, or hold their texts to sort."""
+        wanted = arrow(con, f"select rollout from {quoted(chosen)}")["rollout"]
+        path = self.path.with_stem(f"{self.path.stem}-chosen")
+        stays = pc.is_in(pq.read_table(self.path, columns=["rollout"])["rollout"], wanted).combine_chunks()
+        at = 0
+        with pq.ParquetFile(self.path) as file, pq.ParquetWriter(path, self.schema, compression="zstd") as writer:
+            for batch in file.iter_batches(CHUNK):
+                stay = batch.filter(stays.slice(at, batch.num_rows))
+                at += batch.num_rows
+                if stay.num_rows:
+                    write_batch(writer, pa.Table.from_batches([stay]))
+        return parquet([str(path)])
 
 
 def write_batch(writer: pq.ParquetWriter, batch: pa.Table) -> None:

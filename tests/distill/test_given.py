@@ -31,6 +31,7 @@ PROBLEMS = [
     problem("apart", "7", one="The answer is 7", thinking="One counts on, so it is 7.", many=None),
     problem("marked", "7", one="<think>\nSo it is <|im_end|> 7.\n</think>\n\nThe answer is 7"),
 ]
+OTHERS = [problem("other", "7", one=thought("7"))]
 SETS = {
     "one": {"is": "sft", "traces": "one", "max_faulty": 0.5, "select": {"k": None}},
     "all": {"is": "sft", "traces": "one", "keep": {"right": None}, "max_faulty": 0.5, "select": {"k": None}},
@@ -53,6 +54,7 @@ def runs(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     }
     lab.recipe["sets"] = SETS
     lab.source("sums", PROBLEMS)
+    lab.source("others", OTHERS)
     before = lab()
     lab.source("sums", [problem("right", "7", one=thought("7")), problem("wrong", "7", one=thought("7"))])
     return before, lab(), lab
@@ -71,13 +73,14 @@ def test_a_text_is_graded_and_decided_on_and_none_is_no_trace(runs: tuple[Outcom
     assert by_prompt(runs[0], "one") == [
         ("apart", 0, True, None),
         ("marked", 0, True, "template"),
+        ("other", 0, True, None),
         ("right", 0, True, None),
         ("wrong", 0, False, "right"),
     ]
 
 
 def test_rules_may_let_wrong_ones_pass(runs: tuple[Outcome, Outcome, Lab]) -> None:
-    assert {row["prompt"][0]["content"] for row in rows(runs[0], "all")} == {"apart", "right", "wrong"}
+    assert {row["prompt"][0]["content"] for row in rows(runs[0], "all")} == {"apart", "other", "right", "wrong"}
 
 
 def test_thinking_that_stands_apart_comes_into_the_students_form(runs: tuple[Outcome, Outcome, Lab]) -> None:
@@ -96,17 +99,18 @@ def test_of_a_list_every_text_is_a_trace_and_equal_ones_are_one(runs: tuple[Outc
 
 def test_what_changed_in_the_source_is_taken_over_anew(runs: tuple[Outcome, Outcome, Lab]) -> None:
     assert runs[1].new
-    assert by_prompt(runs[1], "one") == [("right", 0, True, None), ("wrong", 0, True, None)]
+    assert by_prompt(runs[1], "one") == [
+        ("other", 0, True, None),
+        ("right", 0, True, None),
+        ("wrong", 0, True, None),
+    ]
 
 
 def test_a_source_that_did_not_change_is_not_taken_over_again(runs: tuple[Outcome, Outcome, Lab]) -> None:
-    _, last, lab = runs
-    stored = len(lab.stored("rollouts"))
-    again = lab()
-    assert (again.new, again.drawn, len(lab.stored("rollouts"))) == (False, {}, stored)
-    assert last.dataset is not None
-    assert again.dataset is not None
-    assert again.dataset.ref == last.dataset.ref
+    before, after, lab = runs
+    [other] = [row for row in rows(before, "one") if row["prompt"][0]["content"] == "other"]
+    assert other in rows(after, "one")
+    assert [row["problem_id"] for row in lab.stored("rollouts")].count(other["id"]) == 1
 
 
 def test_a_trace_that_the_template_does_not_keep_has_its_reason(runs: tuple[Outcome, Outcome, Lab]) -> None:

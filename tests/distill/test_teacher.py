@@ -148,6 +148,7 @@ SETS: dict[str, dict[str, Any]] = {
     "anything": {"is": "sft", **ENOUGH, "keep": {"right": None}},
 }
 ALL = {"is": "sft", "traces": "long", "select": {"k": None}}
+PAIRS = {"is": "preference", "traces": "long", "enough": 2, "rejected": {"wrong": "not correct"}, "pairs": {"k": None}}
 
 
 @pytest.fixture(scope="module")
@@ -166,12 +167,12 @@ def runs(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         lab.recipe["sets"] = SETS
         run("first")
         run("again")
-        lab.recipe["sets"] = {"all": ALL, **SETS}
+        lab.recipe["sets"] = {"all": ALL, **SETS, "pairs": PAIRS}
         run("beside a set that draws all")
-        lab.recipe["sets"] = {**SETS, "short": {"is": "sft", **ENOUGH, "select": {"by": "tokens", "k": 1}}}
-        lab.recipe["sets"]["later"] = {**SETS["later"], "keep": {"not_the_first": "sample_index > 1"}}
+        later = {**SETS["later"], "keep": {"not_the_first": "sample_index > 1"}}
+        lab.recipe["sets"] = {"later": later, "short": {"is": "sft", **ENOUGH, "select": {"by": "tokens", "k": 1}}}
         run("other rules")
-        lab.recipe["sets"] = SETS
+        lab.recipe["sets"] = {"sft": SETS["sft"], "later": SETS["later"]}
         lab.recipe["traces"]["long"]["n"] = 10
         lab.source("more", sums((5, 6), (2, 1), trouble=" (steps)"))
         run("more of all")
@@ -217,6 +218,13 @@ def test_what_another_set_draws_changes_neither_rows_nor_decisions(runs: Runs) -
     for name in SETS:
         assert rows(beside, name) == rows(runs["first"], name)
         assert traces(beside, name) == traces(runs["first"], name)
+
+
+def test_behind_those_that_are_enough_nothing_is_chosen_nor_rejected(runs: Runs) -> None:
+    # The wrong ones of 3 + 4 and 6 + 2 come after two that are right; those of 1 + 0 between.
+    beside = runs["beside a set that draws all"]
+    assert {row["prompt"][0]["content"] for row in rows(beside, "pairs")} == {"What is 1 + 0? (steps)"}
+    assert len(rows(beside, "pairs")) == 6
 
 
 def test_another_rule_or_select_draws_nothing(runs: Runs) -> None:

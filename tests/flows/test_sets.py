@@ -1,5 +1,6 @@
 """Whole runs with sets of every kind, from drawing to what `datasets` reads."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,7 @@ def test_what_became_of_the_traces_of_a_fusion_is_told_by_part(world: World) -> 
     told = traces(world.outcome, "fusion")
     assert {trace["part"] for trace in told} == {*PARTS}
     trained = {(t["part"], t["rollout"]) for t in told if t["kept"]}
-    assert trained >= {(row["part"], row["rollout"]) for row in rows(world.outcome, "fusion")}
+    assert trained == {(row["part"], row["rollout"]) for row in rows(world.outcome, "fusion")}
     assert all(t["dropped_by"] for t in told if not t["kept"] and t["correct"] is not True)
 
 
@@ -238,7 +239,7 @@ def test_a_set_that_the_template_breaks_is_refused_and_what_was_drawn_is_kept(
     distilling(lab, model_folder, (3, 4), n=4)
     lab.source("marked", sums((2, 1), trouble=" (mark)"))
     lab.recipe["sets"] = {"rl": {}, "sft": {"traces": "long"}}
-    with pytest.raises(StepFailed, match="step `sets.sft` failed") as failed:
+    with pytest.raises(StepFailed, match=re.escape("sets.sft")) as failed:
         run(lab)
     assert isinstance(failed.value.__cause__, SetRefused)
     [rollout] = [r for r in lab.stored("rollouts") if "mark" not in r and r["sample_index"] == 0 and "<|" in r["text"]]
@@ -280,20 +281,3 @@ def test_a_budget_that_is_spent_ends_the_run_and_the_next_one_goes_on(
         (1, False, False, "right", None),
         (2, True, False, "right", None),
     }
-
-
-def test_what_others_drew_is_neither_chosen_nor_rejected_behind_those_that_are_enough(
-    lab: Lab, model_folder: Path
-) -> None:
-    distilling(lab, model_folder, (3, 4))
-    pairs = {
-        "is": "preference",
-        "traces": "long",
-        "enough": 2,
-        "rejected": {"wrong": "not correct"},
-        "pairs": {"k": None},
-    }
-    lab.recipe["sets"] = {"all": {"is": "sft", "traces": "long"}, "pairs": pairs}
-    outcome = run(lab)
-    assert [t["sample_index"] for t in traces(outcome, "pairs")] == [0, 1]
-    assert rows(outcome, "pairs") == []  # the wrong ones come after two that are right
