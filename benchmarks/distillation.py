@@ -516,6 +516,7 @@ def _drawn_by_run(folder: str, url: str, problems: int, k: int) -> tuple[int, in
                 "model": "canned",
                 "url": url,
                 "revision": "1",
+                "concurrency": 8,
                 "prompt": {"style": "raw", "template": "{prompt}"},
             },
             "student": {"model": STUDENT},

@@ -15,15 +15,16 @@ import pyarrow as pa
 from curation.annotate import CHUNK_ROWS, Work, commit_chunks, count
 from curation.contamination import Contamination
 from curation.decontamination.benchmarks import digest
-from curation.duck import batches, literal, quoted
+from curation.duck import arrow, batches, literal, quoted
 from curation.prompt import OPENED, Prompt
 from curation.rollouts import ROLLOUTS
-from curation.standing import Group
+from curation.standing import NEEDED, Group
 from curation.store import settings_hash
 from curation.verify import JUDGE
 from curation.verify.pool import graders
 from distill.detect.benchmarks import Benchmarks
 from distill.given import Given
+from distill.spool import reading
 from distill.teacher import Teacher
 from distill.traces import TraceChecks
 
@@ -89,26 +90,28 @@ class Traced:
         grade = (self.work.graders() if self.checks.judge else graders()).grade_many
         with self.work.progress.step(f"{name}: checks", total, "traces") as step:
             for number, group in enumerate(groups):
-                con = self.work.con.cursor()
-                con.register(
-                    "asked", group.problems.select(["id", "prompt", "messages", "answer", "verifier", "verifier_args"])
+                new = arrow(
+                    self.work.con,
+                    f"""select rollout, filename from listed anti join {self._stored()} using (rollout)
+                    where "group" = {number}""",
                 )
                 query = f"""
                     select r.rollout, asked.prompt, asked.messages, asked.answer, asked.verifier, asked.verifier_args,
                         r.text, r.reasoning, {str(opens(group.rollouts.prompt)).lower()} as opened, r.finish_reason
                     from {group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)} as r
-                    semi join (
-                        from listed anti join {self._stored()} using (rollout) where "group" = {number}
-                    ) as new on new.rollout = r.rollout and new.filename = r.filename
+                    join new on new.rollout = r.rollout and new.filename = r.filename
                     join asked on asked.id = r.problem_id"""
-                chunks = (pa.Table.from_batches([batch]) for batch in batches(con, query, CHUNK))
-                commit_chunks(
-                    store,
-                    self._folder,
-                    chunks,
-                    lambda chunk: self.checks.measure(chunk, grade, benchmarks),
-                    step,
-                )
+                with reading(self.work) as con:
+                    con.register("new", new)
+                    con.register("asked", group.problems.select([*NEEDED]))
+                    chunks = (pa.Table.from_batches([batch]) for batch in batches(con, query, CHUNK))
+                    commit_chunks(
+                        store,
+                        self._folder,
+                        chunks,
+                        lambda chunk: self.checks.measure(chunk, grade, benchmarks),
+                        step,
+                    )
         store.merge(self._folder)
 
 
