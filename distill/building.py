@@ -43,6 +43,8 @@ class Plan:
 
     traces: Mapping[str, Teacher | Given]
     """Where traces come from, by name; annotators that sample among them."""
+    used: Mapping[str, str]
+    """Of annotators that stop early the column with the number of samples that count, by their key."""
     sets: Mapping[str, AnySet]
     """Sets by name, each behind those it is `without`."""
     student: Student | None
@@ -101,20 +103,37 @@ class Builder:
         """Draws and measures the traces of the problems in `wanted`, and makes the table `into` of what the rules say."""
         con, drawn = self.work.con, self.plan.traces[taken.traces]
         columns, step = self.traced.columns, f"traces.{taken.traces}"
+        only_right = keeping.only_right(con, rules, columns)
+        if only_right:
+            self._leave_out_ungraded(name)
 
         def look(groups: list[Group]) -> Mapping[str, Progressed]:
             self.traced.table(groups, drawn, step)
+            if (used := self.plan.used.get(taken.traces)) is not None:
+                # What lies beyond is there by chance, and decided nothing.
+                ends = f"select id, {quoted(used)} as ends from decisions"
+                con.execute(f"delete from traced using ({ends}) as d where d.id = problem_id and sample_index >= ends")
             keeping.decide(con, rules, columns, taken.enough, into)
             return self._progress(into)
 
         if isinstance(drawn, Given):
             groups = drawn.collect(self.work, step)
         else:
-            groups = drawn.collect(self.work, step, taken.enough, keeping.only_right(con, rules, columns), look)
+            groups = drawn.collect(self.work, step, taken.enough, only_right, look)
         look(groups)
         if not count(con, quoted(into)):
             self.work.store.warn(f"{step}: has no trace of the {count(con, 'wanted'):,} problems of sets.{name}")
         return groups
+
+    def _leave_out_ungraded(self, name: str) -> None:
+        """Takes the problems out of `wanted` whose traces nothing can find right, as the rules would keep none of them."""
+        ungraded = "select id from decisions where verifier is null"
+        if left_out := count(self.work.con, f"wanted where id in ({ungraded})"):
+            self.work.con.execute(f"delete from wanted where id in ({ungraded})")
+            self.work.store.warn(
+                f"sets.{name}: {left_out:,} problems name no verifier, and its rules keep only what is right: nothing is drawn "
+                "of them. Give their source a `verifier`, or switch the rule off (keep: {right: null})"
+            )
 
     def _progress(self, table: str) -> dict[str, Progressed]:
         """By problem, what the samples before its first missing one came to, as far as they count."""

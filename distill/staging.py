@@ -148,11 +148,12 @@ class Staging:
         stays = pc.is_in(pq.read_table(self.path, columns=["rollout"])["rollout"], wanted).combine_chunks()
         at = 0
         with pq.ParquetFile(self.path) as file, pq.ParquetWriter(path, self.schema, compression="zstd") as writer:
-            for batch in file.iter_batches(CHUNK):
-                stay = batch.filter(stays.slice(at, batch.num_rows))
-                at += batch.num_rows
+            for number in range(file.num_row_groups):  # one by one: `iter_batches` keeps what it has read ahead
+                rows = file.read_row_group(number)
+                stay = rows.filter(stays.slice(at, rows.num_rows))
+                at += rows.num_rows
                 if stay.num_rows:
-                    write_batch(writer, pa.Table.from_batches([stay]))
+                    write_batch(writer, stay)
         return parquet([str(path)])
 
 

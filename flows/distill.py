@@ -55,6 +55,7 @@ def builder(loaded: Loaded, work: Work, decisions: Decisions, written: Renderer 
     wanted = loaded.wanted
     plan = Plan(
         traces=wanted.traces,
+        used=wanted.used,
         sets=wanted.sets,
         student=wanted.student,
         renderer=written,

@@ -43,6 +43,8 @@ class Wanted:
     sets: Mapping[str, AnySet] = field(default_factory=dict)
     """Each behind those it is `without`."""
     traces: Mapping[str, Teacher | Given] = field(default_factory=dict)
+    used: Mapping[str, str] = field(default_factory=dict)
+    """Of annotators that stop early the column with the number of samples that count, by their key."""
     student: Student | None = None
     tokenizer: Model | None = None
     """The student's model: whose tokenizer and template count."""
@@ -160,7 +162,8 @@ def resolve(
                 f"student.chat_template: {learner.chat_template!r} is no file; paths are relative to the recipe's folder"
             )
     contamination = None if found is None else found.annotator
-    return Wanted(ordered, drawn, learner, tokenizer, measured, contamination, clean, columns), mistakes
+    used = {step.key: f"{step.prefix}used" for step in steps if "used" in step.annotator.COLUMNS.names}
+    return Wanted(ordered, drawn, used, learner, tokenizer, measured, contamination, clean, columns), mistakes
 
 
 def as_drawn(annotator: Sampled) -> Teacher:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distilling import STEPS, distilling, rows, traces
+from distilling import STEPS, distilling, indexes, rows, traces
 from fake_server import NAME, FakeServer
 from lab import Lab, sums
 
@@ -100,10 +100,11 @@ def test_the_samples_of_an_annotator_are_traces_as_they_are(world: World) -> Non
 # ---- what is known of them
 
 
-def test_a_problem_without_a_verifier_is_drawn_and_stays_only_where_rules_allow_it(world: World) -> None:
+def test_a_problem_without_a_verifier_is_drawn_only_where_rules_may_keep_it(world: World) -> None:
     id_ = world.ids[f"What is 9 + 8?{STEPS}"]
-    known = [trace for trace in traces(world.outcome, "sft") if trace["id"] == id_]
-    assert [(t["correct"], t["dropped_by"]) for t in known] == [(None, "right")] * 8
+    assert [trace for trace in traces(world.outcome, "sft") if trace["id"] == id_] == []
+    assert {t["correct"] for t in traces(world.outcome, "unverified") if t["id"] == id_} == {None}
+    assert any("sets.sft: 1 problems name no verifier" in warning for warning in world.outcome.warnings)
     assert {row["id"] for row in rows(world.outcome, "unverified")} == {id_}
 
 
@@ -187,7 +188,7 @@ def test_a_set_and_a_part_of_like_names_are_kept_apart(world: World) -> None:
         world.ids[prompt] for prompt in (f"What is 3 + 4?{STEPS}", f"What is 4 + 3?{STEPS}", f"What is 6 + 1?{STEPS}")
     }
     assert {t["id"] for t in traces(world.outcome, "fusion_thinking")} - seven == {world.ids[f"What is 5 + 2?{STEPS}"]}
-    assert len({t["id"] for t in traces(world.outcome, "fusion") if t["part"] == "thinking"}) == len(world.ids) - 1
+    assert len({t["id"] for t in traces(world.outcome, "fusion") if t["part"] == "thinking"}) == len(world.ids) - 2
 
 
 def test_a_pair_is_of_one_problem_and_prefers_what_is_right(world: World) -> None:
@@ -281,3 +282,17 @@ def test_a_budget_that_is_spent_ends_the_run_and_the_next_one_goes_on(
         (1, False, False, "right", None),
         (2, True, False, "right", None),
     }
+
+
+def test_samples_of_an_annotator_that_stopped_early_are_those_that_counted(lab: Lab, model_folder: Path) -> None:
+    """Whatever else of them is in the workspace."""
+    distilling(lab, model_folder)
+    lab.recipe["annotate"] = {"pass_rate": {"model": "policy", "n": 8, "max_tokens": 400}}
+    lab.recipe["keep"] = {"solved": "passes >= 1"}
+    lab.recipe["sets"] = {"rft": {"is": "sft", "traces": "pass_rate", "select": {"k": None}}}
+    first = lab()
+    counted = indexes(first, "rft")
+    lab.recipe["sets"] = {"sft": {"traces": "long"}, **lab.recipe["sets"]}
+    second = lab()
+    assert indexes(second, "rft") == counted
+    assert sum(map(len, indexes(second, "sft").values())) > sum(map(len, counted.values()))
