@@ -174,7 +174,7 @@ def _training(manifest: Mapping[str, Any], config: str) -> Iterator[str]:
     code = f"""
 from datasets import load_dataset; from trl import {trainer}Config, {trainer}Trainer
 args = {trainer}Config({", ".join(settings)})  # holds every row: TRL's own default cuts at 1,024 tokens
-{trainer}Trainer({json.dumps(_name(student["model"]))}, args=args, {", ".join(data)}).train()
+{trainer}Trainer({json.dumps(student["model"])}, args=args, {", ".join(data)}).train()
 """
     yield "`HERE` is this folder, or this repository's name:"
     yield ""

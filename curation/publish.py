@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from curation.card import card
 from curation.duck import arrow, batches, parquet, pieces, quoted
-from curation.store import MANIFEST, ROW_GROUP_BYTES, ROW_GROUP_ROWS, Store, local_path
+from curation.store import CLAIM, MANIFEST, ROW_GROUP_BYTES, ROW_GROUP_ROWS, Store, local_path
 
 SHARD_BATCHES = 25
 BATCH_ROWS = 256
@@ -152,7 +152,10 @@ def publish(
             path = f"{config}/{SPLITS[0]}-00000.parquet"
             store.write_table(f"{folder}/{path}", arrow(con, f"select * exclude (split) from ({rows}) limit 0"))
             configs[config][SPLITS[0]]["files"].append(path)
-            store.warn(f"{name}: the set `{config}` is empty: no problem passed every rule")
+            why = "no problem passed every rule"
+            if manifest.get("built", {}).get(config):
+                why = f"none of its rows is left; `cuvee inspect {name} --set {config}` shows what dropped them"
+            store.warn(f"{name}: the set `{config}` is empty: {why}")
     columns = [quoted(row[0]) for row in con.execute("describe decisions").fetchall()]
     reader = batches(con, f"select {', '.join(columns)} from decisions order by {order}", ROW_GROUP_ROWS)
     store.write_table(f"{folder}/decisions.parquet", reader)
@@ -180,7 +183,7 @@ def _claim(store: Store, name: str) -> str:
     if day < today:
         day, number = today, 0
     number += 1
-    while not store.claim(store.path("datasets", name, f"{day}.{number}", ".claim")):
+    while not store.claim(store.path("datasets", name, f"{day}.{number}", CLAIM)):
         number += 1
     return f"{day}.{number}"
 

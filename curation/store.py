@@ -15,6 +15,7 @@ is its own commit, so a kill loses what was not yet in a part, nothing else.
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -40,6 +41,8 @@ from curation.duck import batches, connect, parquet, quoted, sql_type
 
 MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
+CLAIM = ".claim"
+"""An empty file by which a dataset's version is taken."""
 TEMPORARY = "tmp"
 """Folder of a local workspace for files of the run that holds it."""
 WITH_PARTS = ("pools", "annotations", "rollouts", "verdicts")
@@ -330,6 +333,15 @@ class Store:
     def _clear(self) -> None:
         """Removes what writers that were killed have left under temporary names; nobody reads it, but disks fill."""
         shutil.rmtree(f"{self.root}/{TEMPORARY}", ignore_errors=True)
+        # A version without its manifest was never published; its claim stays, so that its name is not given again.
+        for folder in glob.glob(f"{glob.escape(self.root)}/datasets/*/*/"):
+            if os.path.exists(f"{folder}{CLAIM}") and not os.path.exists(f"{folder}{MANIFEST}"):
+                for entry in os.scandir(folder):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                    elif entry.name != CLAIM:
+                        with contextlib.suppress(OSError):
+                            os.unlink(entry.path)
         for folder, _, names in os.walk(self.root):
             for name in filter(_TEMPORARY.fullmatch, names):
                 with contextlib.suppress(OSError):

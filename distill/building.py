@@ -228,4 +228,6 @@ def _example(
         "thinking": thinking,
         "answer": answer,
     }
+    if any(turn["role"] == "system" for turn in (row["turns"] or [])[1:]):
+        own["fault"] = "a system message stands in the midst of the problem's turns"
     return own, Example(student.asked(row["question"], row["turns"] or []), thinking, answer)

@@ -44,7 +44,8 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
     assert builder.plan.student is not None
     system = "null" if (own_system := builder.plan.student.system) is None else literal(own_system)
     con.execute(
-        """create or replace table fusing_rows (rollout varchar, problem_id varchar, part varchar, mode varchar, split varchar,
+        """create or replace table fusing_rows (rollout varchar, problem_id varchar, sample_index bigint, part varchar,
+        mode varchar, split varchar,
         trained_tokens bigint, tokens bigint, history_tokens bigint, alone boolean)"""
     )
     for key, part in wanted.parts.items():
@@ -56,11 +57,11 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
         staging = staged[key] = builder.stage(
             own, groups, kept, "think" if part.mode == "think" else "empty", parts=True
         )
-        refuse_faulty(f"{name}.parts.{key}", staging.faults, wanted.max_faulty)
+        refuse_faulty(builder.work, f"{name}.parts.{key}", staging.faults, wanted.max_faulty)
         selection = select(builder, own, f"traces_{own}", staging, part.select)
         con.execute(
             f"""insert into fusing_rows
-            select rollout, id, {literal(key)}, {literal(part.mode)}, split, trained_tokens, tokens,
+            select rollout, id, sample_index, {literal(key)}, {literal(part.mode)}, split, trained_tokens, tokens,
                 tokens - trained_tokens + (trained_tokens * len(answer) / greatest(1, len(concat(thinking, answer))))::bigint,
                 len(list_filter(prompt, lambda turn: turn.role <> 'system' or turn.content is distinct from {system})) > 1
             from {staging.rows} semi join {quoted("chosen_" + own)} using (rollout)"""
@@ -80,7 +81,7 @@ def build(builder: Builder, name: str, wanted: FusionSet) -> Built:
     for missed in fused.missed:
         work.store.warn(f"sets.{name}: {missed}")
     whole = _write(builder, name, staged)
-    refuse_faulty(name, whole.faults, wanted.max_faulty)
+    refuse_faulty(builder.work, name, whole.faults, wanted.max_faulty)
     con.execute(
         f"""create or replace table {quoted("fused_" + name)} as
         select f.rollout, f.part, w.fault as lost

@@ -21,6 +21,7 @@ from distill.fusing.conversations import FLAGS, PLACES, Plan, Rows, plan
 from distill.fusing.flags import FlagError, TurnText, example_of, fault, last_flag, mode_of
 from distill.fusing.settings import Flags, Fusion, Mode, Part, Ratio
 from distill.fusing.shares import cut
+from distill.selecting.targets import WHICH
 
 __all__ = ["FlagError", "Flags", "Fused", "Fusion", "FusionError", "Mode", "Part", "Ratio", "TurnText", "assign", "example_of",
            "fault", "last_flag", "mode_of"]  # fmt: skip
@@ -75,7 +76,8 @@ def assign(
 
     rows: a table with rollout, problem_id, part, mode, split, trained_tokens (above 0), tokens (of the whole row), one row per
     rollout and part. If there, history_tokens (tokens without thinking; else tokens) and alone (cannot share a conversation:
-    its problem has a system message or earlier turns of its own) are read, too. max_length: tokens of a conversation.
+    its problem has a system message or earlier turns of its own) are read, too, and sample_index, by which a trace is called the
+    same in another workspace. max_length: tokens of a conversation.
     """
     _prepare(con, rows, fusion, seed)
     splits = [split for (split,) in con.execute("select distinct split from fusing order by 1").fetchall()]
@@ -119,6 +121,7 @@ def assign(
 def _prepare(con: duckdb.DuckDBPyConnection, rows: str, fusion: Fusion, seed: int) -> None:
     """Makes `fusing`, the rows with their random numbers, and `fusing_repeated`, those that an earlier part has."""
     there = {column[0] for column in con.execute(f"select * from {rows} limit 0").description or ()}
+    which = WHICH if "sample_index" in there else "rollout::varchar"
     history = "least(history_tokens, tokens)" if "history_tokens" in there else "tokens"
     alone = "coalesce(alone, false)" if "alone" in there else "false"
     amount = "trained_tokens" if fusion.ratio_of == "tokens" else "1"
@@ -137,7 +140,7 @@ def _prepare(con: duckdb.DuckDBPyConnection, rows: str, fusion: Fusion, seed: in
             tokens::bigint as tokens, {history}::bigint as history_tokens, {alone} as alone, {amount}::bigint as amount,
             {_hash(seed, "keep")} as keep, {_hash(seed, "borrow")} as borrow, {_bits(seed, "lend")} as lend, {reals},
             row_number() over (partition by rollout, mode order by listed) as copy
-        from (select * replace (rollout::varchar as rollout), part || ':' || rollout::varchar as key from {rows})
+        from (select * replace (rollout::varchar as rollout), part || ':' || {which} as key from {rows})
             join fusion_parts using (part)"""
     )
     con.unregister("fusion_parts")

@@ -12,6 +12,7 @@ texts of one problem are one trace.
 from collections.abc import Iterator
 from typing import ClassVar
 
+import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +32,8 @@ VERSION = 1
 UNLIMITED = (1 << 31) - 1
 BATCH_ROWS = 256
 PART_BATCHES = 64
+TAGS = r"^\s*<think>\s*|\s*</think>\s*$"
+"""What thinking that stands apart may still have around it."""
 MOST = 128
 """Traces of one problem that are looked at."""
 
@@ -122,36 +125,68 @@ class Given(BaseModel):
     def _take_over(self, work: Work, name: str, group: Group) -> None:
         rollouts = group.rollouts
         rollouts.declare()
-        texts, thinking = tried(self.text), "null" if self.thinking is None else tried(self.thinking)
-        columns = ", ".join(name for name in problem.SCHEMA.names)
         with work.con.cursor() as cursor:
             cursor.register("asked", group.problems.select(["id"]))
-            listed = sql.check(self.text, problem.SCHEMA).endswith("[]")
-            text = f"{texts}" if listed else f"[{texts}::varchar]"
-            thought = f"{thinking}" if listed and self.thinking is not None else f"[{thinking}::varchar]"
+            self._tell(work, name, cursor)
             query = f"""
-                with given as (
-                    select id, {text} as texts, {thought} as thoughts
-                    from (select {columns} from problems) semi join asked using (id)
-                ), each as (
+                with given as ({self._given()}), each as (
                     select id, texts[i] as text, thoughts[i] as reasoning, i - 1 as sample_index, names[i] as rollout
                     from (select *, unnest(range(1, len(names) + 1)) as i from (
                         select *, list_transform(range(1, least(len(texts), {MOST}) + 1), lambda i:
                             md5(concat_ws(chr(0), id, texts[i], coalesce(thoughts[i], chr(1))))) as names from given))
                     where list_position(names, names[i]) = i
-                ), named as (
-                    from each
-                    where regexp_matches(coalesce(text, ''), '\\S') or regexp_matches(coalesce(reasoning, ''), '\\S')
-                )
-                select rollout, id as problem_id, sample_index::int as sample_index, coalesce(text, '') as text,
-                    nullif(reasoning, '') as reasoning, null::int[] as token_ids, null::int as tokens,
-                    null::int as prompt_tokens, 'stop' as finish_reason, {UNLIMITED}::int as max_tokens,
-                    null::bool as budget_hit, null::varchar as continues, null::varchar as engine,
-                    null::varchar as engine_version, null::varchar as dtype, date_trunc('second', now()) as drawn_at
+                ), named as (from each where {_said("text")})
+                select rollout, id as problem_id, sample_index::int as sample_index, text, nullif(reasoning, '') as reasoning,
+                    null::int[] as token_ids, null::int as tokens, null::int as prompt_tokens, 'stop' as finish_reason,
+                    {UNLIMITED}::int as max_tokens, null::bool as budget_hit, null::varchar as continues,
+                    null::varchar as engine, null::varchar as engine_version, null::varchar as dtype,
+                    date_trunc('second', now()) as drawn_at
                 from named anti join {work.store.scan(rollouts.folder, ROLLOUTS)} as there using (rollout)"""
             with work.progress.step(f"{name}: given", unit="traces") as step:
                 for piece in pieces(batches(cursor, query, BATCH_ROWS), PART_BATCHES):
                     work.store.append(rollouts.folder, _counted(piece.cast(ROLLOUTS), step))
+
+    def _given(self) -> str:
+        """SQL for id, texts and thoughts of the problems asked about; texts is NULL where the two do not fit together."""
+        listed = sql.check(self.text, problem.SCHEMA).endswith("[]")
+        texts, thoughts = tried(self.text), "null" if self.thinking is None else tried(self.thinking)
+        texts = f"({texts})::varchar[]" if listed else f"[({texts})::varchar]"
+        thoughts = f"({thoughts})::varchar[]" if listed and self.thinking is not None else f"[({thoughts})::varchar]"
+        fit = "true" if self.thinking is None else "len(thoughts) = len(texts)"
+        bare = f"list_transform(thoughts, lambda thought: regexp_replace(thought, {literal(TAGS)}, '', 'g'))"
+        return f"""
+            select id, case when {fit} then texts end as texts, {bare} as thoughts,
+                len(texts) as texts_given, not ({fit}) as unlike
+            from (select id, {texts} as texts, {thoughts} as thoughts from (
+                select {", ".join(problem.SCHEMA.names)} from problems) semi join asked using (id))"""
+
+    def _tell(self, work: Work, name: str, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Says which problems have no trace, or more than are looked at."""
+        none = f"texts is null or len(list_filter(texts, lambda text: {_said('text')})) = 0"
+        [(problems, lacking, first, unlike, odd, long, beyond)] = cursor.execute(
+            f"""select count(*), count(*) filter (unlike is not true and ({none})),
+                min(id) filter (unlike is not true and ({none})),
+                count(*) filter (unlike), min(id) filter (unlike), count(*) filter (texts_given > {MOST}),
+                coalesce(sum(texts_given - {MOST}) filter (texts_given > {MOST}), 0) from ({self._given()})"""
+        ).fetchall()
+        if lacking:
+            work.store.warn(
+                f"{name}: {lacking:,} of {problems:,} problems have no trace: their `text` is NULL, blank, or cannot be computed "
+                f"(the first: {first})"
+            )
+        if unlike:
+            work.store.warn(
+                f"{name}: of {unlike:,} problems `text` and `thinking` are not equally long; they have none ({odd})"
+            )
+        if long:
+            work.store.warn(
+                f"{name}: {long:,} problems have more than {MOST} traces; {beyond:,} beyond these are not looked at"
+            )
+
+
+def _said(column: str) -> str:
+    """SQL: whether a text is more than blanks."""
+    return f"regexp_matches(coalesce({column}, ''), '\\S')"
 
 
 def _counted(rows: pa.RecordBatchReader, step: Step) -> pa.RecordBatchReader:

@@ -29,6 +29,9 @@ DEFAULT = {
 names no answer, there is no word to tell a language by) does not drop one."""
 CLEAN = "not {prefix}contaminated and not trace_contaminated"
 """The rule `clean`, where benchmarks are looked for: neither the problem nor the trace holds an item."""
+SAME = "same_text"
+"""The name of what drops a trace that says what one before it, of the same problem, says word for word."""
+SAYS = "no trace before it says the same"
 ENOUGH = "enough"
 """The name of what drops a trace beyond those that were enough."""
 MOST_SHOWN = 5
@@ -81,6 +84,8 @@ def decide(
 ) -> None:
     """Makes the table `into` of the table `traced`: its columns, `rule_<name>` of every rule, `dropped_by`, `used`.
 
+    Of traces of a problem with the same text the first that the rules keep stays.
+
     enough: accepted traces of a problem, by sample index, behind which the others do not count (`used` false).
     """
     wanted = {name for rule in rules.values() for name in sql.columns_of(rule)}
@@ -105,9 +110,15 @@ def decide(
         with valued as (
             select rollout{values} from (select traced.*{joined} from traced join decisions as d on d.id = traced.problem_id)
         ), said as (select rollout{outcomes} from valued
-        ), judged as (select traced.*, said.* exclude (rollout), {first} as dropped from traced join said using (rollout)
-        ), counted as (select *, {reached} as used from judged)
-        select * exclude (dropped), case when not used then {literal(ENOUGH)} else dropped end as dropped_by from counted"""
+        ), judged as (select traced.*, said.* exclude (rollout), {first} as fallen from traced join said using (rollout)
+        ), compared as (
+            select * exclude (fallen), fallen is null and text_digest is not null and row_number() over (
+                partition by problem_id, text_digest, fallen is null order by sample_index) > 1 as again,
+                coalesce(fallen, case when again then {literal(SAME)} end) as dropped from judged
+        ), counted as (select *, {reached} as used from compared)
+        select * exclude (dropped, again),
+            case when dropped is null then 'pass' when again then 'fail' end as {quoted(OUTCOME_PREFIX + SAME)},
+            case when not used then {literal(ENOUGH)} else dropped end as dropped_by from counted"""
     )
 
 
@@ -115,7 +126,7 @@ def funnel(con: duckdb.DuckDBPyConnection, table: str, rules: Mapping[str, str])
     """One entry a rule, in order: traces that reached it, and how many pass, fail and are unknown."""
     found = []
     alive = "used"
-    for name, rule in rules.items():
+    for name, rule in {**rules, SAME: SAYS}.items():
         column = quoted(OUTCOME_PREFIX + name)
         counts = dict(
             con.execute(f"select {column}, count(*) from {quoted(table)} where {alive} group by 1").fetchall()

@@ -38,7 +38,7 @@ def build(builder: Builder, name: str, wanted: SFTSet) -> Built:
     groups = builder.decide(name, wanted, rules, decided)
     kept = f"(from {quoted(decided)} where dropped_by is null)"
     staging = builder.stage(name, groups, kept, wanted.mode)
-    refuse_faulty(name, staging.faults, wanted.max_faulty)
+    refuse_faulty(builder.work, name, staging.faults, wanted.max_faulty)
     selection = select(builder, name, decided, staging, wanted.select)
     rows = f"select {COLUMNS} from {staging.only(con, 'chosen_' + name)}"
     return Built(
@@ -77,6 +77,10 @@ def select(builder: Builder, name: str, decided: str, staging: Staging, wanted: 
     )
     signed = signatures(_texts(builder, staging)) if wanted.by == DIVERSE else None
     chosen = choose(con, "candidates", wanted, builder.plan.seed, signed)
+    if wanted.mix is not None and any(size.rows for size in chosen.before.values()) and not chosen.after:
+        builder.work.store.warn(
+            f"sets.{name}.select.mix.shares: no trace is of any of its groups ({', '.join(wanted.mix.shares)})"
+        )
     for missed in chosen.missed:
         builder.work.store.warn(f"sets.{name}.{missed}")
     con.execute(f"create or replace table {quoted('why_' + name)} as from {SELECTED}")

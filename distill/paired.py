@@ -51,7 +51,7 @@ def build(builder: Builder, name: str, wanted: PreferenceSet) -> Built:
         from {quoted(chosen)} as c join {quoted(rejected)} as r using (rollout) where c.used and (chosen_ok or rejected_ok)"""
     )
     staging = builder.stage(name, groups, f"sides_{name}")
-    refuse_faulty(name, staging.faults, wanted.max_faulty)
+    refuse_faulty(builder.work, name, staging.faults, wanted.max_faulty)
     con.execute(
         f"""create or replace table candidates as
         select sides_{name}.*, s.split, s.trained_tokens, s.text_digest from sides_{name} join (
@@ -98,8 +98,9 @@ def _write(builder: Builder, name: str, staging: Staging) -> Path:
     work, path = builder.work, builder.folder / f"{name}-pairs.parquet"
     keys = arrow(
         work.con,
-        f"""select {PAIRS}.*, place, row_number() over (order by place, kind, chosen, rejected) as n
-        from {PAIRS} join placed on placed.id = problem_id""",
+        f"""select {PAIRS}.*, place, row_number() over (order by place, kind, c.sample_index, r.sample_index) as n
+        from {PAIRS} join placed on placed.id = {PAIRS}.problem_id
+            join candidates as c on c.rollout = chosen join candidates as r on r.rollout = rejected""",
     )
     both = f"select chosen as rollout from {PAIRS} union select rejected from {PAIRS}"
     texts = arrow(work.con, f"select rollout, row_number() over () - 1 as text from ({both})")

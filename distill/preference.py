@@ -6,7 +6,7 @@
 
 What may be chosen and what rejected is decided by rules of their own. A trace may stand in several pairs; no pair is made
 twice. Traces of one problem with the same text count as one, and where the verdicts on that text differ it is in no pair: so
-a text is never preferred to itself. Which pairs are made is by hash(seed, rollout), never by the order of rows.
+a text is never preferred to itself. Which pairs are made is by hash(seed, problem, sample index), never by the order of rows.
 
 Wrong traces are often the longer ones (they were cut off, or went astray), and a student may learn the length from such
 pairs in place of the error (Park et al. 2024, 2403.19159). `lengths: nearest` pairs traces of like length; the record tells
@@ -97,7 +97,7 @@ def pairs(con: duckdb.DuckDBPyConnection, traces: str, settings: Pairs, seed: in
     """
     con.execute(
         f"""create or replace temp table pair_sides as
-        select problem_id, split, rollout, correct, trained_tokens as tokens, {hashed(seed, "pair")} as random,
+        select problem_id, sample_index, split, rollout, correct, trained_tokens as tokens, {hashed(seed, "pair")} as random,
             correct and coalesce(chosen_ok, false) as chosen_ok, coalesce(rejected_ok, false) as rejected_ok
         from {traces} where correct is not null and trained_tokens is not null
         window same as (partition by problem_id, coalesce(text_digest, rollout))

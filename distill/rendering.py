@@ -239,7 +239,12 @@ def _template_of(student: Student, tokenizer: Any) -> str:
         file = Path(student.chat_template).expanduser()
         if not file.is_file():
             raise TemplateError(f"student.chat_template: {student.chat_template!r} is no file; give a .jinja file")
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise TemplateError(
+                f"student.chat_template: {student.chat_template!r} is no UTF-8 text: {error}"
+            ) from error
     if not (template := own_template(tokenizer)):
         raise TemplateError(
             f"the student {student.model!r} has no chat template, as base models do; give `student.chat_template: FILE.jinja`"

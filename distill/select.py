@@ -1,8 +1,8 @@
 """Which of the traces that the rules keep stay in a set: at most k of a problem, within budgets and a mix.
 
 `by` orders the traces of a problem, of which the first k stay. Where a budget or a mix cuts, breadth comes first: the first
-trace of every problem, then the second of any, and so on; among these by `prefer`, then by hash(seed, rollout). So the order
-of rows changes nothing, and which of a problem's traces stay by `k` does not depend on other problems.
+trace of every problem, then the second of any, and so on; among these by `prefer`, then by hash(seed, problem, sample
+index). So the order of rows changes nothing, and which of a problem's traces stay by `k` does not depend on other problems.
 
 Budgets and shares are of the train split. Every other split is cut to the share of rows that train keeps, in each group of
 the mix, in the same order: what test measures is then what train teaches.
@@ -57,8 +57,8 @@ def choose(
     groups = [] if select.mix is None else [*select.mix.shares]
     con.execute(
         f"""create or replace temp table select_ranked as
-        select rollout, problem_id, split, tokens, grp, code, prefer, {_rounds(select, seed)} as round
-        from (select rollout, problem_id, split, coalesce({TOKENS}, 0)::bigint as tokens, {_group(select)} as grp,
+        select rollout, problem_id, sample_index, split, tokens, grp, code, prefer, {_rounds(select, seed)} as round
+        from (select rollout, problem_id, sample_index, split, coalesce({TOKENS}, 0)::bigint as tokens, {_group(select)} as grp,
                   {_code(select, groups)} as code, {_number(select.prefer)} as prefer,
                   {_number(select.expressions.get("by"))} as value
               from {candidates}) {"join select_diverse using (rollout)" if select.by == DIVERSE else ""}"""
@@ -99,7 +99,7 @@ def _rounds(select: Select, seed: int) -> str:
     if select.by == DIVERSE:
         return "place"
     first = "" if select.by == RANDOM else "value nulls last, "
-    return f"row_number() over (partition by problem_id order by {first}{hashed(seed, 'trace')}, rollout)"
+    return f"row_number() over (partition by problem_id order by {first}{hashed(seed, 'trace')}, sample_index, rollout)"
 
 
 def _diverse(
@@ -112,7 +112,8 @@ def _diverse(
     traces = arrow(
         con,
         f"""select rollout, dense_rank() over (order by problem_id) as problem, row
-        from {candidates} left join select_signed using (rollout) order by problem, {hashed(seed, "trace")}, rollout""",
+        from {candidates} left join select_signed using (rollout)
+        order by problem, {hashed(seed, "trace")}, sample_index, rollout""",
     )
     con.unregister("select_signed")
     if missing := traces["row"].null_count:
@@ -139,7 +140,7 @@ class _Budgeted(NamedTuple):
 
 def _budgeted(con: duckdb.DuckDBPyConnection, select: Select, seed: int) -> _Budgeted:
     """Makes the table `selected` where more than `k` cuts."""
-    order = f"round, prefer desc nulls last, {hashed(seed, 'budget')}, rollout"
+    order = f"round, prefer desc nulls last, {hashed(seed, 'budget')}, problem_id, sample_index, rollout"
     in_group = ", row_number() over (partition by split, code order by overall) as place" if select.mix else ""
     drops = f"{_beyond(select)} or code = {NONE}"
     con.execute(

@@ -5,6 +5,7 @@ length is known before a budget is spent and a row that does not survive the tem
 is read by column: choosing reads no text.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from distill.traced import opens
 CHUNK = 128
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 TOO_LONG = "too long"
+_TOO_LONG = re.compile(r"it has \d+ tokens, more than \d+")
 FAULTS = 3
 """Faults shown by example."""
 
@@ -50,7 +52,7 @@ class Faults:
     def add(self, rollout: str, fault: str | None) -> None:
         self.rows += 1
         if fault is not None:
-            kind = TOO_LONG if " tokens, more than " in fault else fault.split(":")[0]
+            kind = TOO_LONG if _TOO_LONG.fullmatch(fault) else fault.split(":")[0]
             self.reasons[kind] += 1
             self.examples.setdefault(kind, f"{rollout}: {fault}")
 
@@ -176,11 +178,16 @@ def _columns(rendered: Rendered, fault: str | None) -> dict[str, Any]:
     }
 
 
-def refuse_faulty(name: str, faults: Faults, most: float) -> None:
-    """Raises SetRefused where so many rows fail that it cannot be the rows' fault.
+def refuse_faulty(work: Work, name: str, faults: Faults, most: float) -> None:
+    """Raises SetRefused where so many rows fail that it cannot be the rows' fault; says how many are too long.
 
     most: the share of rows, 0 to 1, up to which single rows are dropped with their reason.
     """
+    if too_long := faults.reasons[TOO_LONG]:
+        work.store.warn(
+            f"sets.{name}: {too_long:,} of {faults.rows:,} rows are longer than the student reads (student.max_length), and "
+            "left out"
+        )
     systematic = {reason: count for reason, count in faults.reasons.items() if reason != TOO_LONG}
     failed = sum(systematic.values())
     if failed > most * faults.rows:

@@ -165,7 +165,10 @@ class Teacher(Sampled):
         finally:
             now = work.drawn.get(name, {})
             if before or now:
-                work.drawn[name] = {key: before.get(key, 0) + now.get(key, 0) for key in {**before, **now}}
+                both = {key: before.get(key, 0) + now.get(key, 0) for key in {**before, **now}}
+                # What a round lacks the one before lacked, too.
+                most = max(before.get("missing", 0), now.get("missing", 0), both.get("drawn", 0))
+                work.drawn[name] = both | {"missing": most}
 
 
 def _wanted(work: Work) -> list[str]:

@@ -57,9 +57,14 @@ class Tokenized:
             return found
 
     def _written(self, conversations: Sequence[Sequence[Mapping[str, Any]]], arguments: Mapping[str, Any]) -> list[str]:
-        written: list[str] = self.tokenizer.apply_chat_template(
-            list(conversations), chat_template=self.template, tokenize=False, **arguments
-        )
+        try:
+            written: list[str] = self.tokenizer.apply_chat_template(
+                list(conversations), chat_template=self.template, tokenize=False, **arguments
+            )
+        except JinjaError:
+            raise
+        except Exception as error:  # a template is a program: whatever it raises is its refusal
+            raise JinjaError(f"{type(error).__name__}: {error}") from error
         return written
 
     def rows(self, prompts: Sequence[list[Any]], completions: Sequence[list[Any]]) -> list[Row | JinjaError]:
@@ -154,7 +159,9 @@ def load_tokenizer(source: str | Path, revision: str | None = None) -> Any:
             return PreTrainedTokenizerFast.from_pretrained(folder)
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder if folder.is_dir() else str(source), revision=revision)
+    return AutoTokenizer.from_pretrained(
+        folder if folder.is_dir() else str(source), revision=revision, trust_remote_code=False
+    )
 
 
 def positions(source: str | Path, revision: str | None = None) -> int | None:
@@ -168,7 +175,7 @@ def positions(source: str | Path, revision: str | None = None) -> int | None:
         file = Path(hf_hub_download(str(source), "config.json", revision=revision))
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     known = config.get("max_position_embeddings") or (config.get("text_config") or {}).get("max_position_embeddings")
-    return int(known) if known else None
+    return int(known) if known and int(known) > 0 else None
 
 
 def own_template(tokenizer: Any) -> str | None:

@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from curation.dedup import wording
 from curation.language import LANGUAGES
+from curation.problem import digest
 from curation.verify import JUDGE, version
 from distill import thinking
 from distill.detect import contradiction, guesswork, readability, refusal
@@ -74,6 +75,7 @@ class TraceChecks(BaseModel):
             ("form_fault", pa.string()),
             ("thinking_words", pa.int32()),
             ("answer_words", pa.int32()),
+            ("text_digest", pa.string()),
             ("repetitive", pa.bool_()),
             ("repetition", pa.float64()),
             ("repetition_at", pa.list_(pa.int32())),
@@ -196,6 +198,7 @@ class TraceChecks(BaseModel):
             "form_fault": fault,
             "thinking_words": None if parts.thinking is None else count(thought),
             "answer_words": None if parts.answer is None else count(parts.answer),
+            "text_digest": digest(f"{parts.thinking or ''}\0{parts.answer or ''}"),
             "repetitive": found.share >= self.repetition or found.longest >= self.loop_words,
             "repetition": found.share,
             "repetition_at": found.at,

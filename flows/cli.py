@@ -38,3 +38,7 @@ def main() -> None:
 
 for command in (run, plan, sweep, diff, inspect, why, import_, verify, contamination, tags, push, recipes):
     main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -33,10 +33,13 @@ def renderer(loaded: Loaded) -> Renderer | None:
     name, revision = tokenizer(wanted)
     try:
         return Renderer.load(wanted.student, name, revision)
-    except OSError as error:
+    except TemplateError:
+        raise
+    except Exception as error:  # files of somebody else's making, read by several libraries
+        why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise TemplateError(
-            f"student: the tokenizer of {name!r} cannot be loaded: {str(error).splitlines()[0]} Give student.tokenizer, a "
-            "folder or a Hub name"
+            f"student: the tokenizer of {name!r} cannot be loaded ({why}). Give student.tokenizer, a folder or a Hub name with "
+            "tokenizer.json, tokenizer_config.json and config.json"
         ) from error
 
 

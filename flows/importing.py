@@ -29,6 +29,7 @@ from curation.sql import short
 from curation.store import Store
 from curation.verify import JUDGE
 from curation.verify.pool import Job, graders
+from distill.teacher import Teacher
 from flows.imported import warnings
 from flows.recipe import Loaded
 
@@ -57,7 +58,15 @@ def import_rollouts(
         _known("--column", name, COLUMNS, "field of a sample")
     if layout is not None:
         _known("--layout", layout, LAYOUTS, "layout")
-    sampled = {step.key: step.annotator for step in loaded.steps if hasattr(step.annotator, "rollouts")}
+    sampled: dict[str, Annotator] = {
+        step.key: step.annotator for step in loaded.steps if hasattr(step.annotator, "rollouts")
+    }
+    # Entries of `traces` are drawn, and counted, as annotators are.
+    sampled |= {
+        name: drawn
+        for name, drawn in loaded.wanted.traces.items()
+        if isinstance(drawn, Teacher) and name not in sampled
+    }
     stated = _stated(sampled, like, drawn or {})
     progress = progress if progress is not None else Progress()
     files = files_of(patterns)

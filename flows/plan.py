@@ -33,6 +33,7 @@ from curation.store import Store
 from distill.sets import sources_of
 from distill.teacher import Teacher
 from flows.curate import directly
+from flows.distill import renderer
 from flows.recipe import AnnotatorStep, Loaded
 
 RESAMPLED = 2000
@@ -51,6 +52,8 @@ def plan(
         con.execute(f"create view problems as from {pool.problems(store)}")
         prompts = {name: source.prompt for name, source in recipe.sources.items()}
         work = Work(store, con, pool, progress, exits, models=recipe.models, prompts=prompts, judge=loaded.judge)
+        if loaded.wanted.distils:
+            directly("student", renderer, loaded)  # a template that cannot be used is told before anything is paid for
         planner = _Planner(loaded, work, pilot)
         annotators = planner.annotators()
         return {

@@ -1,6 +1,7 @@
 """What a recipe says of traces, sets and the student: checked, and resolved to what distill/building.py takes."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,10 @@ from distill.teacher import Teacher
 from distill.traced import TRACE
 from distill.traces import TraceChecks
 
+RULE_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+TAKEN = ("enough", "same_text", "template", "pairs", "ratio", "repeated", "select")
+"""What drops a trace beside rules."""
+LONGEST_NAME = 60
 Mistakes = Callable[[ValidationError, type[BaseModel], str], list[str]]
 
 
@@ -95,6 +100,12 @@ def resolve(
     drawn: dict[str, Teacher | Given] = {}
     for name, settings in traces.items():
         kind = Given if "text" in (settings or {}) else Teacher
+        if kind is Teacher and not {"n", "max_tokens"} & {*(settings or {})}:
+            mistakes.append(
+                f"traces.{name}: gives neither `text` (SQL: traces that came with the problems) nor `n` and `max_tokens` "
+                "(traces to be drawn)"
+            )
+            continue
         # Qwen3, 4.3, and RFT: the student's own, unless it says whose.
         whose = {} if kind is Given or not student else {"model": student.get("model")}
         if (one := validated(kind, whose | dict(settings or {}), f"traces.{name}")) is None:
@@ -112,7 +123,12 @@ def resolve(
                 mistakes.append(f"traces.{step.key}: is the name of an annotator that samples; give it another")
             drawn.setdefault(step.key, as_drawn(step.annotator))
     sets: dict[str, AnySet] = {}
+    for name in (*given, *traces):
+        if len(name) > LONGEST_NAME:
+            mistakes.append(f"{sql.short(name)!r}: is too long for a name; at most {LONGEST_NAME} characters")
     for name, settings in given.items():
+        if name in ("decisions", "trace_decisions"):
+            mistakes.append(f"sets.{name}: is the name of other files of a dataset; give the set another")
         rest = dict(settings or {})
         kind_name = rest.pop("is", name)
         if not isinstance(kind_name, str) or kind_name not in KINDS:
@@ -137,7 +153,7 @@ def resolve(
         ][:1]
     both = pa.schema([*columns, *(f for f in (*TRACE, *measured.COLUMNS) if f.name not in columns.names)])
     for name, one in sets.items():
-        mistakes += _of_set(name, one, drawn, columns, both, clean)
+        mistakes += _of_set(name, one, drawn, columns, both, clean, {*traces} - {*drawn})
     learner, tokenizer = None, None
     if any(sources_of(one) for one in sets.values()):
         if student is None:
@@ -173,20 +189,27 @@ def as_drawn(annotator: Sampled) -> Teacher:
 
 
 def _of_set(
-    name: str, one: AnySet, drawn: Mapping[str, Any], columns: pa.Schema, both: pa.Schema, clean: str | None
+    name: str,
+    one: AnySet,
+    drawn: Mapping[str, Any],
+    columns: pa.Schema,
+    both: pa.Schema,
+    clean: str | None,
+    unread: Iterable[str],
 ) -> list[str]:
+    """What is wrong with one set. unread: entries of `traces` that are wrong themselves."""
     mistakes = _condition(f"sets.{name}", one, columns)
     if isinstance(one, FusionSet):
         for part, taken in one.parts.items():
             where = f"sets.{name}.parts.{part}"
-            mistakes += _condition(where, taken, columns) + _taken(where, taken, drawn, both, clean)
+            mistakes += _condition(where, taken, columns) + _taken(where, taken, drawn, both, clean, unread)
             mistakes += [f"{where}.select.{m}" for m in taken.select.mistakes(_selectable(both))]
     elif isinstance(one, FromTraces):
-        mistakes += _taken(f"sets.{name}", one, drawn, both, clean)
+        mistakes += _taken(f"sets.{name}", one, drawn, both, clean, unread)
     if isinstance(one, SFTSet):
         mistakes += [f"sets.{name}.select.{m}" for m in one.select.mistakes(_selectable(both))]
     if isinstance(one, PreferenceSet):
-        mistakes += _rules(f"sets.{name}.rejected", keeping.rules_of(one.rejected, None, REJECTED), both)
+        mistakes += _named(f"sets.{name}.rejected", one.rejected, REJECTED, both, None)
     if isinstance(one, ProcessSet):
         mistakes += [f"sets.{name}.{m}" for m in one.mistakes(columns)]
     return mistakes
@@ -207,8 +230,17 @@ def _condition(where: str, one: Problems | FromTraces, columns: pa.Schema) -> li
     return []
 
 
-def _taken(where: str, taken: FromTraces, drawn: Mapping[str, Any], both: pa.Schema, clean: str | None) -> list[str]:
+def _taken(
+    where: str,
+    taken: FromTraces,
+    drawn: Mapping[str, Any],
+    both: pa.Schema,
+    clean: str | None,
+    unread: Iterable[str],
+) -> list[str]:
     mistakes = []
+    if taken.traces in unread:
+        return []
     if taken.traces not in drawn:
         near = _nearest(taken.traces, drawn)
         mistakes.append(
@@ -216,12 +248,29 @@ def _taken(where: str, taken: FromTraces, drawn: Mapping[str, Any], both: pa.Sch
         )
     elif taken.enough is not None and isinstance(drawn[taken.traces], Given):
         mistakes.append(f"{where}.enough: traces that are given are all there; use select.k")
-    return mistakes + _rules(f"{where}.keep", keeping.rules_of(taken.keep, clean), both)
+    return mistakes + _named(f"{where}.keep", taken.keep, keeping.rules_of({}, clean), both, clean)
 
 
-def _rules(where: str, rules: Mapping[str, str], both: pa.Schema) -> list[str]:
+def _named(
+    where: str, changes: Mapping[str, str | None], default: Mapping[str, str], both: pa.Schema, clean: str | None
+) -> list[str]:
+    """What is wrong with a set's own rules. default: those that hold without them."""
+    mistakes = []
+    for name, rule in changes.items():
+        if not RULE_NAME.fullmatch(name):
+            mistakes.append(
+                f"{where}: {sql.short(name)!r} is no name of a rule; use small letters, digits and _, at most 60"
+            )
+        elif name in TAKEN:
+            mistakes.append(f"{where}.{name}: is the name of what else drops a trace; give the rule another")
+        elif rule is None and name not in default:
+            mistakes.append(
+                f"{where}.{name}: null switches off a default rule, and this is none{_nearest(name, default)}"
+            )
+    if mistakes:
+        return mistakes
     try:
-        keeping.check(rules, both)
+        keeping.check({**default, **{name: rule for name, rule in changes.items() if rule is not None}}, both)
     except keeping.RuleMistake as error:
         return [f"{where}.{error.rule}: {error}"]
     return []

@@ -105,9 +105,13 @@ class Select(BaseModel):
         return found
 
 
-def hashed(seed: int, purpose: str, column: str = "rollout") -> str:
-    """SQL for 64 bits of hash(seed, column), to break ties by.
+WHICH = "concat_ws(':', problem_id, sample_index)"
+"""SQL for what a trace is called in another workspace, too: rollouts have random names."""
+
+
+def hashed(seed: int, purpose: str) -> str:
+    """SQL for 64 bits of hash(seed, problem, sample index), to break ties by.
 
     Each purpose has its own: what comes first by one would else come first by all.
     """
-    return f"md5_number_lower({literal(f'{seed}:{purpose}:')} || {column})"
+    return f"md5_number_lower({literal(f'{seed}:{purpose}:')} || {WHICH})"

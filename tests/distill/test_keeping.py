@@ -17,9 +17,9 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as con:
         con.execute(
             """create table traced as from (values
-                ('a', 'r0', 0, false, 10), ('a', 'r1', 1, true, 90), ('a', 'r2', 2, true, 10),
-                ('a', 'r3', 3, null, 10), ('a', 'r4', 4, true, null)
-            ) as t(problem_id, rollout, sample_index, correct, words)"""
+                ('a', 'r0', 0, false, 10, 'x'), ('a', 'r1', 1, true, 90, 'y'), ('a', 'r2', 2, true, 10, 'z'),
+                ('a', 'r3', 3, null, 10, null), ('a', 'r4', 4, true, null, null)
+            ) as t(problem_id, rollout, sample_index, correct, words, text_digest)"""
         )
         con.execute("create table decisions as from (values ('a', 50, 7)) as t(id, prompt_words, words)")
         yield con
@@ -63,10 +63,21 @@ def test_traces_behind_those_that_are_enough_do_not_count(con: duckdb.DuckDBPyCo
     }
 
 
+def test_of_traces_with_the_same_text_the_first_that_the_rules_keep_counts(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("update traced set text_digest = 'x' where rollout in ('r0', 'r1', 'r2')")
+    fates = {"r0": "right", "r1": None, "r2": "same_text", "r3": "right", "r4": None}
+    assert dropped(con, {"right": "correct"}) == fates
+    assert dropped(con, {"right": "correct"}, enough=2) == fates  # a copy is not another one
+
+
 def test_the_funnel_counts_a_trace_at_its_first_failing_rule(con: duckdb.DuckDBPyConnection) -> None:
     rules = {"right": "correct", "short": "words < 50"}
     keeping.decide(con, rules, COLUMNS, None, "decided")
-    assert [tuple(one.values())[2:] for one in keeping.funnel(con, "decided", rules)] == [(5, 3, 1, 1), (3, 1, 1, 1)]
+    assert [tuple(one.values())[2:] for one in keeping.funnel(con, "decided", rules)] == [
+        (5, 3, 1, 1),
+        (3, 1, 1, 1),
+        (1, 1, 0, 0),
+    ]
 
 
 def test_a_set_without_rules_keeps_all(con: duckdb.DuckDBPyConnection) -> None:

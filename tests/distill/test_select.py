@@ -191,7 +191,7 @@ def test_what_a_group_lacks_is_told_and_not_filled_by_others():
         "select.mix.general: 20 rows wanted, 10 got: it has no more; the shares hold up to 40 rows in all"
     ]
     # What the budget leaves out alone is the budget's.
-    assert collections.Counter(reasons.values()) == {None: 70, "mix": 10, "rows": 30}
+    assert collections.Counter(reasons.values()) == {None: 70, "mix": 11, "rows": 29}
 
 
 def test_other_groups_leave_by_the_mix_and_a_group_that_is_not_there_is_told():
@@ -242,9 +242,9 @@ def test_no_traces_are_no_mistake():
 
 
 def test_columns_of_traces_and_problems_may_have_any_name():
-    CON.register("rows", pa.table({"rollout": ["a", "b"], "problem_id": ["p", "p"], "split": ["train", "train"]}
-        | {"trained_tokens": [1, 1], "value": [2, 1], "prefer": [1, 2], "grp": ["x", "x"], "code": [0, 1], "place": [1, 2]}
-    ))  # fmt: skip
+    columns = {"rollout": ["a", "b"], "problem_id": ["p", "p"], "sample_index": [0, 1], "split": ["train", "train"]}
+    columns |= {"trained_tokens": [1, 1], "value": [2, 1], "prefer": [1, 2], "grp": ["x", "x"], "code": [0, 1]}
+    CON.register("rows", pa.table(columns | {"place": [1, 2]}))
     wanted = {"by": "value", "k": 1, "rows": 1, "prefer": "prefer + place", "mix": {"by": "grp", "shares": {"x": 1.0}}}
     choose(CON, "rows", Select.model_validate(wanted), 0)
     assert CON.execute("select rollout, reason from selected order by 1").fetchall() == [("a", "k"), ("b", None)]

@@ -297,8 +297,9 @@ def test_the_card_documents_every_set_and_how_to_train_on_it(published: Dataset,
     assert "- `prompt`, `chosen`, `rejected`: messages" in text
     longest = published.manifest["built"]["sft"]["lengths"][-1]["up_to"]
     assert f"args = SFTConfig(max_length={longest})" in text
-    assert 'SFTTrainer("student", args=args, train_dataset=load_dataset(HERE, "sft", split="train")).train()' in text
-    assert 'DPOTrainer("student"' in text
+    model = json.dumps(published.manifest["student"]["model"])
+    assert f'SFTTrainer({model}, args=args, train_dataset=load_dataset(HERE, "sft", split="train")).train()' in text
+    assert f"DPOTrainer({model}" in text
     assert published.manifest["student"]["identity"]["chat_template"][:16] in text
     columns = set(datasets.load_dataset(published.folder, "sft", split="train", cache_dir=str(tmp_path)).column_names)
     told = {

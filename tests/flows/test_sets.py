@@ -122,7 +122,8 @@ def test_what_a_grader_fails_at_is_neither_right_nor_wrong(world: World) -> None
 def test_a_trace_that_the_template_does_not_keep_is_dropped_and_the_others_stay(world: World) -> None:
     id_ = world.ids["What is 2 + 1? (mark)"]
     marked = [t for t in traces(world.outcome, "sft") if t["id"] == id_ and t["correct"]]
-    assert {(t["dropped_by"], t["kept"]) for t in marked} == {("template", False)}
+    assert {(t["dropped_by"], t["kept"]) for t in marked} == {("template", False), ("same_text", False)}
+    marked = [t for t in marked if t["dropped_by"] == "template"]
     assert all("<|im_end|>" in t["fault"] for t in marked)
     assert [fault["rows"] for fault in world.manifest["built"]["sft"]["faults"]] == [len(marked)]
     assert rows(world.outcome, "sft")
@@ -279,6 +280,8 @@ def test_a_budget_that_is_spent_ends_the_run_and_the_next_one_goes_on(
         (0, False, True, None, None),
         (0, False, False, "right", None),
         (1, False, True, "template", "it has 84 tokens, more than 80"),
+        (0, False, True, "same_text", None),
+        (1, False, True, "same_text", None),
         (1, False, False, "right", None),
         (2, True, False, "right", None),
     }
