@@ -16,7 +16,7 @@ MODEL = Path("~/.cache/cuvee/models/SmolLM2-135M-Instruct")
 
 
 # The same examples every time, and no clock: a busy machine fails no test.
-settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("steady")
 
 
@@ -25,8 +25,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the shared real server come last, so that a test that starts one of its own has the machine to itself."""
-    items.sort(key=lambda item: "vllm_server" in getattr(item, "fixturenames", ()))
+    """Tests of the shared real server come first, and stay on one worker, as those of one file do: fixtures are dear."""
+    items.sort(key=lambda item: "vllm_server" not in getattr(item, "fixturenames", ()))
+    for item in items:
+        shared = "vllm_server" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("vllm" if shared else item.path.stem))
 
 
 @pytest.fixture
