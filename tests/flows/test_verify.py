@@ -547,7 +547,7 @@ def test_a_judge_needs_labels_and_a_name(folder: Path, server: JudgeServer) -> N
     assert "shows only beside labels" in wrong(plain, "--judge", name)
     assert f"say what the server calls the model: {server.url}#NAME" in wrong(file, "--judge", server.url)
     assert "neither a model of a --recipe" in wrong(file, "--judge", "judge")
-    assert "'twise' is no setting of a judge; there are kind, rubric, twice" in wrong(
+    assert "'twise' is no setting of a judge; there are kind, rubric, accept, twice" in wrong(
         file, "--judge", name, "--judging", "twise=true"
     )
     assert "--judging: kind: " in wrong(file, "--judge", name, "--judging", "kind=taste")
