@@ -45,10 +45,11 @@ def test_a_recipe_runs_and_publishes(name: str, server: RunningServer, model_fol
     assert counts["read"] == 40 == counts["kept"] + counts["dropped"] + counts["rejected"]
     rows = arrow(outcome.dataset.store.connect(), f"from {outcome.dataset.decisions()}")
     assert len(rows) == 40 - counts["rejected"]
-    assert any("is empty" in warning for warning in outcome.warnings) == (counts["kept"] == 0)
-    if counts["kept"]:
-        for config, built in outcome.dataset.manifest.get("built", {}).items():
-            assert any(split["rows"] for split in outcome.dataset.manifest["sets"][config].values()), (config, built)
+    sets = outcome.dataset.manifest["sets"]
+    empty = {config for config, splits in sets.items() if not any(split["rows"] for split in splits.values())}
+    assert len(empty) == sum("is empty" in warning for warning in outcome.warnings)
+    # Traces of so small a model are all of one length: there may be no pair to learn brevity from.
+    assert counts["kept"] == 0 or empty <= {"preference"}
     again = run(name)
     assert not again.new
     assert not any(drawn.get("missing") for drawn in again.drawn.values())
