@@ -24,6 +24,7 @@ def pytest_configure() -> None:
     atexit.register(leave_quietly)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers' own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the shared real server come first, and stay on one worker, as those of one file do: fixtures are dear."""
     items.sort(key=lambda item: "vllm_server" not in getattr(item, "fixturenames", ()))
