@@ -11,7 +11,7 @@ demo: setup  ## the main job on real input: about 300 problems, a real model, a 
 	@.venv/bin/cuvee run demo
 
 test: setup  ## the tests, at most 12 minutes on two cores
-	@.venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@.venv/bin/python -m pytest -n 2 --dist loadfile
 
 lint: setup  ## ruff and mypy
 	@.venv/bin/ruff check .

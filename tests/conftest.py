@@ -24,13 +24,9 @@ def pytest_configure() -> None:
     atexit.register(leave_quietly)
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers' own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the shared real server come first, and stay on one worker, as those of one file do: fixtures are dear."""
-    items.sort(key=lambda item: "vllm_server" not in getattr(item, "fixturenames", ()))
-    for item in items:
-        shared = "vllm_server" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("vllm" if shared else item.path.stem))
+    """Tests of the shared real server come last, so that a test that starts one of its own has the machine to itself."""
+    items.sort(key=lambda item: "vllm_server" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
