@@ -7,8 +7,9 @@ help:  ## what there is to make
 setup:  ## the environment (.venv) and the small model
 	@scripts/setup.sh
 
-demo: setup  ## the main job on real input: about 300 problems, a real model, a published set
+demo: setup  ## the main job on real input: about 300 problems, a real model, published sets, a short SFT
 	@.venv/bin/cuvee run demo
+	@.venv/bin/cuvee train demo
 
 test: setup  ## the tests, at most 12 minutes on two cores
 	@.venv/bin/python -m pytest -n 2 --dist loadfile

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from curation import replies
 from curation.asking import TRIES, Requests
-from curation.continuing import carry_on, within_budget
+from curation.continuing import carry_on, scored, within_budget
 from curation.fleet import Fleet
 from curation.prompt import Message, Prompt
 from curation.reach import RunningServer
@@ -123,6 +123,7 @@ class Client:
     ) -> Completion:
         """One sample in one request, whatever the thinking budget says."""
         head = self._head(prompt, sampling, max_tokens, isinstance(rendered, list) and not prompt.prefill)
+        read = scored if sampling.LOGPROBS else replies.completion
         if isinstance(rendered, str):
             shown = json.dumps(rendered + prompt.prefill_after(rendered))
         elif prompt.prefill:
@@ -136,9 +137,9 @@ class Client:
                 ) from error
         else:
             body = f'{head}{self._seed(name)},"messages":{json.dumps(rendered)}}}'
-            return await self._requests.post("/chat/completions", body, name, replies.completion)
+            return await self._requests.post("/chat/completions", body, name, read)
         body = f'{head}{self._seed(name)},"prompt":{shown}}}'
-        return await self._requests.post("/completions", body, name, replies.completion)
+        return await self._requests.post("/completions", body, name, read)
 
     async def draw_after(
         self, ids: list[int], prompt: Prompt, sampling: Sampling, max_tokens: int, name: str
@@ -146,7 +147,8 @@ class Client:
         """What follows a prompt of token ids. NotServed where the server gives none for the answer."""
         head, seed = self._head(prompt, sampling, max_tokens, False), self._seed(f"{name}-{len(ids)}")
         body = f'{head}{seed},"prompt":{json.dumps(ids)}}}'
-        reply = await self._requests.post("/completions", body, name, replies.completion)
+        read = scored if sampling.LOGPROBS else replies.completion
+        reply = await self._requests.post("/completions", body, name, read)
         if reply["token_ids"] is None:
             raise NotServed(f"{self.where} gives no token ids.")
         return reply
@@ -206,6 +208,8 @@ class Client:
             "stream": False,
             "return_token_ids": True,
         }
+        if sampling.LOGPROBS:  # of the tokens that were sampled, and no others
+            body |= {"logprobs": True, "top_logprobs": 0} if chat else {"logprobs": 0}
         head = json.dumps(body | (_turns(prompt) if chat else {}))[:-1]
         if len(self._heads) >= 256:
             self._heads.clear()

@@ -10,13 +10,14 @@ the model goes on from them with what is left of max_tokens. vLLM 0.32 has a bud
 that closes its thinking by itself, or has an empty block in its prompt, gets the sentence in the midst of its answer.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from curation.prompt import OPENED, Prompt
-from curation.replies import Completion, NotServed
+from curation.replies import Completion, NotServed, completion
 from curation.rollouts import Sampling
 
 if TYPE_CHECKING:
@@ -31,6 +32,26 @@ HALF = "\ufffd"
 """What the bytes of a character that is not whole are decoded to."""
 LONGEST_CHARACTER = 4
 """Tokens of one character at most: bytes in UTF-8."""
+
+
+class Sample(Completion, total=False):
+    """A completion of a model that was asked for log-probabilities."""
+
+    logprob: float | None
+    """Their sum over its tokens; None where the server gives none."""
+
+
+def scored(reply: Any, engine: Mapping[str, str | None]) -> Sample:
+    """A reply that holds log-probabilities, as a sample."""
+    found = completion(reply, engine)
+    try:
+        told = reply["choices"][0]["logprobs"]
+        by_token = told["token_logprobs"] if "token_logprobs" in told else [one["logprob"] for one in told["content"]]
+        total = math.fsum(by_token)
+        whole = len(by_token) == found["tokens"] and math.isfinite(total)
+    except (LookupError, TypeError, ValueError):
+        whole, total = False, 0.0
+    return Sample(**found, logprob=total if whole else None)
 
 
 async def within_budget(
@@ -93,6 +114,7 @@ class _Sample:
         self.max_tokens, self.name = max_tokens, name
         self.ids: list[int] = [int(token) for token in stored["token_ids"]]
         self.text, self.reasoning = stored["text"], stored["reasoning"]
+        self.logprob: float | None = stored.get("logprob")
         self.finish_reason = "length"
         self.closed = False
         """Whether the thinking has ended; where a server parses it off, only the tokens tell."""
@@ -127,6 +149,7 @@ class _Sample:
         ids = await self.client.piece(EARLY_STOP, self.name)
         if len(self.ids) + len(ids) < self.max_tokens:
             self.ids += ids
+            self.logprob = None  # these are not the model's own words
             self._say(EARLY_STOP)
 
     async def finish_character(self) -> None:
@@ -152,6 +175,8 @@ class _Sample:
     async def _more(self, limit: int, prompt: Prompt) -> str:
         reply = await self.client.draw_after(self.asked.ids + self.ids, prompt, self.sampling, limit, self.name)
         self.ids += reply["token_ids"].tolist()
+        added: float | None = reply.get("logprob")  # type: ignore[assignment]  # of a Sample
+        self.logprob = None if self.logprob is None or added is None else self.logprob + added
         self.finish_reason, self._last = reply["finish_reason"], reply
         return reply["text"]
 
@@ -172,7 +197,7 @@ class _Sample:
             # A stop string that began in the stored part is not seen by the server.
             if (found := self.text.find(stop, own)) >= 0:
                 self.text, self.finish_reason = self.text[:found], "stop"
-        return Completion(
+        return Sample(
             text=self.text,
             reasoning=self.reasoning,
             token_ids=np.array(self.ids, np.int32),
@@ -183,4 +208,5 @@ class _Sample:
             engine=self._last.get("engine"),
             engine_version=self._last.get("engine_version"),
             dtype=self._last.get("dtype"),
+            logprob=self.logprob,
         )

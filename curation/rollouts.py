@@ -7,7 +7,7 @@ A verdict belongs to one rollout and one version of one verifier; a new grader r
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,11 +38,14 @@ ROLLOUTS = pa.schema(
         pa.field("engine_version", pa.string()),
         pa.field("dtype", pa.string()),
         pa.field("drawn_at", pa.timestamp("ms", "UTC"), nullable=False),
+        pa.field("logprob", pa.float64()),
     ]
 )
 """`text` is what follows the prompt (what the server parsed off as thinking is in `reasoning`), `tokens` its length with
 thinking, `finish_reason` is stop or length, `budget_hit` whether the thinking was ended at its budget (NULL without one),
-`continues` the cut-off rollout that this one carries on."""
+`continues` the cut-off rollout that this one carries on, `logprob` the sum of its tokens' log-probabilities as the server
+gives them (vLLM: under the model itself, at temperature 1 and before any cut of the distribution); NULL where they were not
+asked for, or tokens are put in its mouth."""
 
 VERDICTS = pa.schema(
     [
@@ -61,6 +64,9 @@ class Sampling(BaseModel):
     """Sampling parameters. They are sent with every request: a server's own defaults never count."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    LOGPROBS: ClassVar[bool] = False
+    """Whether the server is asked for log-probabilities."""
 
     temperature: float = Field(default=1.0, ge=0)
     """0 is greedy; RL samples at 1.0."""
@@ -82,6 +88,12 @@ class Sampling(BaseModel):
     def sent(self) -> dict[str, Any]:
         """What of it a request carries; the budget is kept by whoever asks (continuing.py)."""
         return self.model_dump(exclude={"thinking_budget"})
+
+
+class Scored(Sampling):
+    """The same, and every sample comes with its log-probability. It changes no sample, so it is part of no hash."""
+
+    LOGPROBS: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

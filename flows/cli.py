@@ -7,12 +7,15 @@ import click
 
 from flows.commands.contamination import contamination
 from flows.commands.deciding import diff, sweep
+from flows.commands.evaluating import evaluate
 from flows.commands.importing import import_
 from flows.commands.looking import inspect, why
+from flows.commands.merging import merge
 from flows.commands.push import push
 from flows.commands.recipes import recipes
 from flows.commands.running import plan, run
 from flows.commands.tags import tags
+from flows.commands.training import train
 from flows.commands.verifying import verify
 
 
@@ -36,7 +39,23 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-for command in (run, plan, sweep, diff, inspect, why, import_, verify, contamination, tags, push, recipes):
+for command in (
+    run,
+    plan,
+    sweep,
+    diff,
+    inspect,
+    why,
+    import_,
+    verify,
+    train,
+    merge,
+    evaluate,
+    contamination,
+    tags,
+    push,
+    recipes,
+):
     main.add_command(command)
 
 

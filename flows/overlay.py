@@ -1,8 +1,8 @@
 """Overlays: a file that changes any recipe, for another place or size (recipes/overlays/tiny.yaml).
 
 It changes only what is there, apart from sources; `"*"` replaces all that is there; and under `annotate` its keys are
-annotators, whatever their entries are called. In the sections `keep`, `models`, `traces` and `sets`, whose keys are
-names, those that a recipe does not have say nothing.
+annotators, whatever their entries are called. In the sections `keep`, `models`, `traces`, `sets` and `train`, whose keys
+are names, those that a recipe does not have say nothing.
 """
 
 import difflib
@@ -55,7 +55,7 @@ def _about_what_is_there(section: str, here: Mapping[str, Any], changes: Mapping
     if section == "annotate":
         kinds = {key: entry.get("is", key) if isinstance(entry, dict) else key for key, entry in here.items()}
         return {key: changes[kind] for key, kind in kinds.items() if isinstance(kind, str) and kind in changes}
-    if section in ("keep", "models", "traces", "sets"):  # whose keys are names
+    if section in ("keep", "models", "traces", "sets", "train"):  # whose keys are names
         return {key: value for key, value in changes.items() if key in here or key == EVERY}
     return changes
 

@@ -38,10 +38,12 @@ from curation.sql import short
 from curation.tags import Tags
 from curation.taxonomy import UNDEFINED
 from curation.verify import JUDGE, VERIFIERS
-from flows import recipe_sets
+from flows import recipe_sets, recipe_train
 from flows.overlay import Known
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 from flows.recipe_sets import Wanted
+from flows.recipe_train import RLStage, Training
+from train.evaluation.settings import Evaluation
 
 __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
 __all__ += ["dump", "load", "locate", "resolve", "shipped_names"]
@@ -68,28 +70,6 @@ LICENSES = "licenses"
 """Name of the rule that `allow_licenses` is."""
 TAKEN = {"pool", RULE, "publish"}
 """Steps of a run that are no annotator's."""
-
-
-class RLStage(BaseModel):
-    """How RL samples its model: what difficulty is measured with, unless an annotator says otherwise."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    temperature: float | None = Field(default=None, ge=0)
-    """0 is greedy."""
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    """Share of probability sampled from."""
-    max_tokens: int | None = Field(default=None, gt=0, lt=1 << 31)
-    """Length of an answer. A sample cut off at a smaller length is unknown, not wrong."""
-
-
-class Train(BaseModel):
-    """The training stages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    rl: RLStage | None = None
-    """RL on the set `rl`."""
 
 
 class Recipe(BaseModel):
@@ -128,12 +108,14 @@ class Recipe(BaseModel):
     """Settings of what is measured of traces."""
     sets: dict[str, dict[str, Any] | None] = {"rl": {}}
     """The sets to build, each a config of the dataset: rl, sft, fusion, preference, process, or a name of one's own with `is`."""
-    train: Train = Train()
-    """The training stages."""
+    train: dict[str, dict[str, Any] | None] = {}
+    """The training stages in order: sft, dpo, dpo_norm, simpo, reward, rl, or a name of one's own with `is`."""
+    evaluate: dict[str, Any] | None = None
+    """How models are judged, before and after training: `n`, `max_tokens`, `tasks`, `modes`, ..."""
     differs: list[str] = []
     """What the paper does not say, or what is done otherwise here; it goes on the card."""
 
-    @field_validator("sources", "models", "annotate", "keep", "traces", "sets")
+    @field_validator("sources", "models", "annotate", "keep", "traces", "sets", "train")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for key in value:
@@ -179,6 +161,10 @@ class Loaded:
     """What grades problems whose verifier is `judge`."""
     wanted: Wanted = field(default_factory=Wanted)
     """The sets, and the traces that they are made of."""
+    training: Training = field(default_factory=Training)
+    """The stages that train on them."""
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    """How what they make is judged."""
 
     @property
     def over_counts(self) -> list[Rule]:
@@ -215,9 +201,11 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
             check(model)
         except ModelError as error:
             mistakes.append(f"models.{name}.{error}")
+    rl, wrong = recipe_train.rl_stage(recipe.train, _mistakes)
+    mistakes += wrong
     steps = []
     for key, settings in recipe.annotate.items():
-        step, wrong = _step(key, settings or {}, recipe)
+        step, wrong = _step(key, settings or {}, recipe, rl)
         mistakes += wrong
         steps += [step] if step is not None else []
     mistakes += _collisions(steps)
@@ -254,9 +242,23 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         judge is not None,
         _mistakes,
     )
+    mistakes += wrong
+    training, wrong = recipe_train.resolve(recipe.train, wanted.sets, recipe.student is not None, _mistakes)
+    mistakes += wrong
+    evaluation, wrong = _evaluation(recipe, judge is not None)
     if mistakes := mistakes + wrong:
         raise RecipeError(file, mistakes)
-    return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(recipe, steps), judge, wanted)
+    return Loaded(recipe, steps, placed, dict(raw), _unlike_rl(rl, steps), judge, wanted, training, evaluation)
+
+
+def _evaluation(recipe: Recipe, judged: bool) -> tuple[Evaluation, list[str]]:
+    try:
+        evaluation = Evaluation.model_validate(recipe.evaluate or {})
+    except ValidationError as error:
+        return Evaluation(), _mistakes(error, Evaluation, "evaluate")
+    sources = {name: task for name, task in evaluation.tasks.items() if isinstance(task, Source)}
+    found = [mistake for name, task in sources.items() for mistake in _source_mistakes(name, task, judged)]
+    return evaluation, [mistake.replace("sources.", "evaluate.tasks.", 1) for mistake in found]
 
 
 def _with_condition(step: AnnotatorStep, above: list[AnnotatorStep]) -> AnnotatorStep:
@@ -276,14 +278,14 @@ def _as_rl(settings: dict[str, Any], rl: RLStage) -> dict[str, Any]:
     return settings
 
 
-def _unlike_rl(recipe: Recipe, steps: list[AnnotatorStep]) -> list[str]:
-    if recipe.train.rl is None:
+def _unlike_rl(rl: RLStage | None, steps: list[AnnotatorStep]) -> list[str]:
+    if rl is None:
         return []
     return [
         f"annotate.{step.key}.{name} is {own} and train.rl.{name} {wanted}: difficulty is measured otherwise than RL samples"
         for step in steps
         if isinstance(step.annotator, PassRate)
-        for name, wanted in recipe.train.rl.model_dump(exclude_none=True).items()
+        for name, wanted in rl.model_dump(exclude_none=True).items()
         if (own := getattr(step.annotator, name)) != wanted
     ]
 
@@ -322,7 +324,9 @@ def _source_mistakes(name: str, source: Source, judged: bool) -> list[str]:
     return mistakes
 
 
-def _step(key: str, settings: Mapping[str, Any], recipe: Recipe) -> tuple[AnnotatorStep | None, list[str]]:
+def _step(
+    key: str, settings: Mapping[str, Any], recipe: Recipe, rl: RLStage | None
+) -> tuple[AnnotatorStep | None, list[str]]:
     where = f"annotate.{key}"
     rest = dict(settings)
     name = rest.pop("is", key)
@@ -333,8 +337,8 @@ def _step(key: str, settings: Mapping[str, Any], recipe: Recipe) -> tuple[Annota
         hint = "" if "is" in settings else "; another key needs `is: ANNOTATOR`"
         return None, [f"{given} is no annotator{_nearest(str(name), list(ANNOTATORS))}{hint}"]
     kind = ANNOTATORS[name]
-    if kind is PassRate and recipe.train.rl is not None:
-        rest = _as_rl(rest, recipe.train.rl)
+    if kind is PassRate and rl is not None:
+        rest = _as_rl(rest, rl)
     try:
         annotator = kind.model_validate(rest)
     except ValidationError as error:

@@ -229,11 +229,17 @@ def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
         return os.path.normpath(folder / os.path.expanduser(value))
 
     benchmarks = [entry for annotator in _entries(raw, "annotate") for entry in _entries(annotator, "benchmarks")]
-    for source in (*_entries(raw, "sources"), *benchmarks):
+    evaluate = raw.get("evaluate")
+    tasks = _entries(evaluate, "tasks") if isinstance(evaluate, dict) else []
+    for source in (*_entries(raw, "sources"), *benchmarks, *tasks):
         for kind in ("parquet", "jsonl"):
             if kind in source:
                 source[kind] = moved(source[kind])
-    for entries, key in ((_entries(raw, "sources"), "hf"), (benchmarks, "hf"), (_entries(raw, "models"), "model")):
+    for entries, key in (
+        ([*_entries(raw, "sources"), *tasks], "hf"),
+        (benchmarks, "hf"),
+        (_entries(raw, "models"), "model"),
+    ):
         for entry in entries:
             # org/name is one of the Hub
             if isinstance(entry.get(key), str) and entry[key].startswith((".", "/", "~")):

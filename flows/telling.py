@@ -104,7 +104,7 @@ def end(code: int, *lines: str) -> NoReturn:
 
 def _is_told(error: BaseException) -> bool:
     """Whether an error is ours, and so says itself what was given, what is allowed and what to do."""
-    return type(error).__module__.split(".")[0] in ("curation", "distill", "flows")
+    return type(error).__module__.split(".")[0] in ("curation", "distill", "train", "flows")
 
 
 def _rule_named(error: BaseException) -> str:

@@ -15,6 +15,7 @@ What is wrong with the server as a whole is in the attributes of `FakeServer`. `
 import argparse
 import asyncio
 import json
+import math
 import os
 import re
 import signal
@@ -239,6 +240,10 @@ class FakeServer:
             choice.pop("text", None)
         if self.token_ids and body.get("return_token_ids"):
             choice["token_ids"] = _ids(said)
+        if body.get("logprobs") not in (None, False):  # every token has probability 1/2
+            halves = [math.log(0.5)] * len(said)
+            chat = {"content": [{"token": token, "logprob": half} for token, half in zip(said, halves, strict=True)]}
+            choice["logprobs"] = chat if "messages" in body else {"token_logprobs": halves}
         sign = -1 if "(negative)" in text else 1
         usage = {"prompt_tokens": sign * len(text), "completion_tokens": sign * len(said)}
         reply = {"object": "text_completion", "model": self.name, "choices": [choice], "usage": usage}

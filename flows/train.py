@@ -1,0 +1,283 @@
+"""A stage of a recipe on a published set: what it comes to, looked at before a step is paid for, then trained.
+
+A run is filed under the hash of what shapes its result, so the same command again goes on where it was, or finds the stage
+done; another setting, set or start is another run.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from curation.duck import arrow, parquet
+from curation.model import Model, identity
+from curation.progress import Progress
+from curation.publish import Dataset
+from curation.store import Store, settings_hash
+from curation.supervisor import Supervised, supervised
+from distill.rendering import Renderer
+from flows.recipe import Loaded
+from train.arguments import Arguments, arguments
+from train.memory import Machine
+from train.run import ERROR, LOG, MODEL, RUNS, SETTINGS, STARTED, Run, RunError, TrainingStopped
+from train.stage import STUDENT, Stage
+
+HOW = ("device_batch_size", "gradient_checkpointing", "save_every", "keep_checkpoints", "log_every", "report_to")
+"""Settings that change how a stage runs, not what comes of it."""
+COLUMNS = {"sft": ("prompt", "completion")}
+PAIRS = ("prompt", "chosen", "rejected")
+TICK = 0.2
+KILLED = 137
+"""Exit code of what the system has killed."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage, ready to be trained."""
+
+    name: str
+    stage: Stage
+    run: Run
+    settings: Mapping[str, Any]
+    resolved: Arguments
+    renderer: Renderer
+    machine: Machine
+
+
+def prepare(loaded: Loaded, name: str, dataset: Dataset, machine: Machine, out: str | None = None) -> Prepared:
+    """What a stage comes to on this machine. Raises RunError, and what reading the set or the student raises."""
+    stage = loaded.training.stages[name]
+    start = _start(loaded, name, dataset)
+    files = {split: _files(dataset, stage, split) for split in ("train", "test")}
+    con = dataset.store.connect()
+    rows = f"select max(tokens) as longest, count(*) as rows from {parquet(files['train'])}" if files["train"] else None
+    found = arrow(con, rows).to_pylist()[0] if rows else {"longest": 0, "rows": 0}
+    con.close()
+    if not found["rows"]:
+        raise RunError(
+            f"train.{name}.set: {stage.set} of {dataset.ref} has no row to train on; `cuvee inspect {dataset.manifest['name']} "
+            f"--set {stage.set}` shows what became of its traces"
+        )
+    resolved = arguments(name, stage, machine, int(found["longest"]), loaded.recipe.seed)
+    shapes = {
+        "kind": stage.KIND,
+        "settings": stage.model_dump(mode="json", exclude_defaults=True, exclude={*HOW, "start"}),
+        "fingerprint": dataset.manifest["fingerprint"],
+        "start": identity(Model(model=start["model"], revision=start["revision"])),
+        "chat_template": start["chat_template"],
+        "seed": loaded.recipe.seed,
+        "precision": resolved.precision,
+    }
+    hashed = settings_hash(shapes)[:16]
+    folder = Path(out).expanduser() if out else Path(dataset.store.root, RUNS, f"{loaded.recipe.name}.{name}", hashed)
+    settings = {
+        "stage": name,
+        "kind": stage.KIND,
+        "trainer": stage.TRAINER,
+        "arguments": dict(resolved.trl),
+        "lora": None if stage.lora is None else stage.lora.model_dump(mode="json"),
+        "precision": resolved.precision,
+        "data": files,
+        "columns": list(COLUMNS.get(stage.TRAINER, PAIRS)),
+        "start": start,
+        "seed": loaded.recipe.seed,
+        "dataset": dataset.ref,
+        "dataset_fingerprint": dataset.manifest["fingerprint"],
+        "set": stage.set,
+        "hash": hashed,
+        "shapes": shapes,
+        "code_version": version("cuvee"),
+        "libraries": {library: version(library) for library in ("trl", "transformers", "torch")},
+        "resolved": [list(one) for one in resolved.settings],
+        "recipe": loaded.resolved,
+    }
+    run = Run(folder.resolve())
+    _same(run, settings)
+    student = loaded.wanted.student
+    assert student is not None
+    written = Renderer.load(student, start["tokenizer"], start["revision"])
+    return Prepared(name, stage, run, settings, resolved, written, machine)
+
+
+def train(prepared: Prepared, progress: Progress, accelerate: str | None = None) -> Run:
+    """Trains a prepared stage to its end, from where it was. Raises TrainingStopped with what to do."""
+    run = prepared.run
+    if (done := run.model) is not None:
+        progress.line(f"{prepared.name} is trained already: {done}")
+        return run
+    with run.locked():
+        pass  # told before anything is started
+    run.write(SETTINGS, prepared.settings)
+    for stale in (ERROR, STARTED):
+        (run.folder / stale).unlink(missing_ok=True)
+    environment = {
+        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+        "TOKENIZERS_PARALLELISM": "false",
+        **os.environ,
+        "PYTHONSAFEPATH": "1",  # a folder called train where the command is given is none of ours
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(
+            os.pathsep
+        ),
+    }
+    progress.line(f"{prepared.name}: starting the training process; its log is {run.folder / LOG}")
+    process = supervised(_command(run, prepared.machine, accelerate), log=run.folder / LOG, env=environment)
+    try:
+        _watch(prepared, run, process, progress)
+    finally:
+        code = process.stop()
+    if run.model is None:
+        raise TrainingStopped(f"train.{prepared.name}: {_why(run, code)}{_kept(run)}")
+    return run
+
+
+def trained(store: Store, loaded: Loaded, name: str) -> Path | None:
+    """The model of a stage that was finished last; None when none was."""
+    from train.run import newest
+
+    return newest(store.root, loaded.recipe.name, name) if store.local else None
+
+
+def _start(loaded: Loaded, name: str, dataset: Dataset) -> dict[str, Any]:
+    """The weights, tokenizer and template that a stage starts from."""
+    wanted = loaded.wanted
+    assert wanted.student is not None
+    assert wanted.tokenizer is not None
+    template = None
+    if wanted.student.chat_template is not None:
+        template = Path(wanted.student.chat_template).expanduser().read_text(encoding="utf-8")
+    start = loaded.training.starts[name]
+    if start != STUDENT:
+        if (before := trained(dataset.store, loaded, start)) is None:
+            raise RunError(
+                f"train.{name} starts from {start}, which is not trained yet: cuvee train {loaded.recipe.name}:{start}"
+            )
+        return {"model": str(before), "revision": None, "tokenizer": str(before), "chat_template": template}
+    if wanted.tokenizer.url is not None:
+        raise RunError(
+            f"train.{name}: the student {wanted.student.model!r} is reached by `url`, and training needs its weights; name a "
+            "model with a folder or a Hub name as `student.model`"
+        )
+    folder = Path(wanted.tokenizer.model).expanduser()
+    model = str(folder.resolve()) if folder.is_dir() else wanted.tokenizer.model
+    tokenizer = wanted.student.tokenizer or model
+    return {
+        "model": model,
+        "revision": wanted.tokenizer.revision,
+        "tokenizer": str(Path(tokenizer).expanduser()) if Path(tokenizer).expanduser().is_dir() else tokenizer,
+        "chat_template": template,
+    }
+
+
+def _files(dataset: Dataset, stage: Stage, split: str) -> list[str]:
+    """The shards of a set; none where the split is empty."""
+    if not dataset.store.local:
+        raise RunError(
+            f"{dataset.store.root} is not on this machine, and training reads its set from disk: copy the workspace's "
+            "`datasets` and `pools` to a folder, and give that as --workspace"
+        )
+    sets = dataset.manifest["sets"]
+    if stage.set not in sets:
+        raise RunError(
+            f"{dataset.ref} has no set {stage.set!r}; there are {', '.join(sets)}. Run the recipe again: it publishes the sets "
+            "that it has now"
+        )
+    part = sets[stage.set].get(split, {"rows": 0, "files": []})
+    return [str(Path(dataset.folder, name).resolve()) for name in part["files"]] if part["rows"] else []
+
+
+def _same(run: Run, settings: Mapping[str, Any]) -> None:
+    """Raises RunError for a folder that holds another run."""
+    if not (run.folder / SETTINGS).is_file():
+        return
+    there = run.settings
+    if there.get("hash") == settings["hash"]:
+        return
+    flat, given = _flat(there.get("shapes", {})), _flat(settings["shapes"])
+    other = sorted(key for key in flat.keys() | given.keys() if flat.get(key) != given.get(key))
+    raise RunError(
+        f"{run.folder} holds another run: {', '.join(f'{key} was {flat.get(key)}, is {given.get(key)}' for key in other[:5])}; "
+        "give another --out"
+    )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        return {key: text for name, one in value.items() for key, text in _flat(one, f"{prefix}{name}.").items()}
+    return {prefix.rstrip("."): json.dumps(value)[:60]}
+
+
+def _command(run: Run, machine: Machine, accelerate: str | None) -> list[str]:
+    """One process, or as many as there are devices under `accelerate launch` with a configuration that TRL ships, or a file."""
+    worker = ["-m", "train.worker", str(run.folder)]
+    if machine.devices == 1 and accelerate is None:
+        return [sys.executable, *worker]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(_config(accelerate or "multi_gpu")),
+    ]
+    return [*launch, "--num_processes", str(machine.devices), *worker]
+
+
+def _config(name: str) -> Path:
+    if (file := Path(name).expanduser()).is_file():
+        return file.resolve()
+    found = find_spec("trl")
+    [folder] = (
+        [] if found is None else [Path(place, "accelerate_configs") for place in found.submodule_search_locations or ()]
+    )
+    if (shipped := folder / f"{name}.yaml").is_file():
+        return shipped
+    known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    raise RunError(f"--accelerate: {name!r} is neither a file nor one of {known}")
+
+
+def _watch(prepared: Prepared, run: Run, process: Supervised, progress: Progress) -> None:
+    """Tells of the steps as they are logged, until the process has ended."""
+    while process.poll() is None and not (run.folder / STARTED).is_file():
+        time.sleep(TICK)
+    if process.poll() is not None:
+        return
+    started = json.loads((run.folder / STARTED).read_text(encoding="utf-8"))
+    if done := started["from_step"]:
+        progress.line(f"{prepared.name}: goes on from step {done} of {started['steps']}")
+    with progress.step(prepared.name, started["steps"] - done, "steps") as step:
+        while True:
+            ended = process.poll() is not None
+            losses = [line for line in run.metrics() if "loss" in line]
+            if losses and losses[-1]["step"] > done:
+                now = losses[-1]["step"]
+                step.advance(now - done)
+                done = now
+            if ended:
+                return
+            time.sleep(TICK)
+
+
+def _why(run: Run, code: int) -> str:
+    if (error := run.error()) is not None:
+        more = f"; the traceback is in {run.folder / LOG}" if error["kind"] == "failed" else ""
+        return f"{error['message']}{more}"
+    if code == KILLED:
+        return (
+            "the training process was killed, as the system does when memory is short: lower device_batch_size, train "
+            f"adapters (`lora: {{}}`), or lower max_length. Its log is {run.folder / LOG}"
+        )
+    return f"the training process ended with exit code {code}; its log is {run.folder / LOG}"
+
+
+def _kept(run: Run) -> str:
+    if not (whole := run.checkpoints):
+        return ". No checkpoint had been written: the same command starts anew"
+    return f". Kept: {whole[-1]}; the same command goes on from there"
+
+
+__all__ = ["MODEL", "Prepared", "prepare", "train", "trained"]
