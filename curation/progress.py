@@ -55,8 +55,8 @@ class Step:
         now = time.monotonic()
         seconds = max(now - self.started, 1e-9)
         of = f"/{self.about}{self.total:,}" if self.total is not None and not (end and self.about) else ""
-        parts = [f"{self.done:,}{of} {self.unit}", f"{self.done / seconds:,.0f} {self.unit}/s"]
-        parts += [f"{count / seconds:,.0f} {name}/s" for name, count in self.also.items()]
+        parts = [f"{self.done:,}{of} {self.unit}", f"{_rate(self.done / seconds)} {self.unit}/s"]
+        parts += [f"{_rate(count / seconds)} {name}/s" for name, count in self.also.items()]
         if end:
             parts.append(clock(seconds))
         elif self.total is not None and self._first is not None:
@@ -116,6 +116,10 @@ class Progress:
 
         name, told = TextColumn("{task.description:<12}"), TextColumn("{task.fields[told]}", markup=False)
         return Bar(name, BarColumn(bar_width=24), told, console=Console(file=self.out), transient=True)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.1g}" if 0 < rate < 0.95 else f"{rate:,.0f}"
 
 
 def clock(seconds: float) -> str:

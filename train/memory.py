@@ -78,8 +78,6 @@ class Size:
     inner: int
     """Width of the MLP; of experts, of all that see a token."""
     words: int
-    stored: int
-    """Bytes of a weight in the model's files."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,6 @@ def size(source: str | Path, revision: str | None = None, reward: bool = False) 
         keys=(getattr(text, "num_key_value_heads", None) or heads) * width,
         inner=inner,
         words=text.vocab_size,
-        stored=(config.dtype or torch.float32).itemsize,
     )
 
 

@@ -5,53 +5,52 @@ SimPO has none. A reward model is the start with one number for its output layer
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from distill.tokenized import common_prefix
 
-def trainer(watched: Any, kind: str, arguments: dict[str, Any], **given: Any) -> Any:
-    """The trainer of TRL's kind: dpo, cpo, reward. given: model, datasets, tokenizer and adapters, by TRL's names."""
+
+def trainer(watched: Any, kind: str, arguments: dict[str, Any], revision: str | None, **given: Any) -> Any:
+    """The trainer of TRL's kind: dpo, cpo, reward. given: model, datasets, tokenizer and adapters, by TRL's names.
+
+    revision: of the start, where that is on the Hub.
+    """
     if kind == "dpo":
         from trl import DPOConfig, DPOTrainer
 
-        return watched(DPOTrainer)(args=DPOConfig(**arguments), **given)
+        # TRL loads the reference by the name in the model's config, and takes the revision from here.
+        reference = {"revision": revision} | (arguments.get("model_init_kwargs") or {})
+        return watched(DPOTrainer)(args=DPOConfig(**arguments | {"model_init_kwargs": reference}), **given)
     if kind == "cpo":
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the lock pins its version
         from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-        for split in ("train_dataset", "eval_dataset"):
-            if given[split] is not None:
-                given[split] = as_text(given[split], given["processing_class"])
-        return watched(CPOTrainer)(args=CPOConfig(**arguments), **given)
+        class AsWritten(CPOTrainer):
+            """Trains the tokens that the template writes: CPOTrainer's own puts one more end after them."""
+
+            def tokenize_row(self, feature: Mapping[str, str], model: Any = None) -> dict[str, list[int]]:
+                return _row(self.processing_class, feature, self.max_length)
+
+        return watched(AsWritten)(args=CPOConfig(**arguments), **given)
     from trl import RewardConfig, RewardTrainer
 
     return watched(RewardTrainer)(args=RewardConfig(**arguments), **given)
 
 
-def as_text(rows: Any, tokenizer: Any) -> Any:
-    """Pairs as texts in the tokenizer's chat template. Of messages TRL's CPOTrainer would make the same, but put the end of a
-    sequence behind a template that goes on after the end of the turn (`<|im_end|>` and a line break): it would be trained twice.
-    """
+def _row(tokenizer: Any, pair: Mapping[str, str], max_length: int) -> dict[str, list[int]]:
+    """The tokens and labels of a pair in text, as DPOTrainer makes them, by CPOTrainer's names."""
 
-    def text(row: dict[str, Any]) -> dict[str, str]:
-        prompt = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
-        answers = {}
-        for side in ("chosen", "rejected"):
-            whole = tokenizer.apply_chat_template(row["prompt"] + row[side], tokenize=False)
-            prompt = _shared(prompt, whole)  # a template may ask otherwise than it writes
-            answers[side] = whole
-        ends = {side: whole[len(prompt) :] for side, whole in answers.items()}
-        for side, answer in ends.items():
-            if answer.rstrip().endswith(tokenizer.eos_token):
-                ends[side] = answer.rstrip()
-        return {"prompt": prompt, **ends}
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
 
-    return rows.map(text, remove_columns=rows.column_names)
-
-
-def _shared(one: str, other: str) -> str:
-    """What two texts begin with."""
-    return one[
-        : next(
-            (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-        )
-    ]
+    asked = ids(pair["prompt"])
+    whole = {answer: ids(pair["prompt"] + pair[answer]) for answer in ("chosen", "rejected")}
+    given = min(common_prefix(asked, one) for one in whole.values())
+    row = {"prompt_input_ids": asked[:given], "prompt_attention_mask": [1] * given}
+    for answer, one in whole.items():
+        kept = one[:max_length]
+        row[f"{answer}_input_ids"], row[f"{answer}_attention_mask"] = kept, [1] * len(kept)
+        row[f"{answer}_labels"] = ([-100] * given + one[given:])[:max_length]
+    return row

@@ -258,7 +258,7 @@ def disk(settings: Mapping[str, Any], model: Size, needed: Estimate, folder: Pat
     )
     there = sum(file.stat().st_size for file in (folder / CHECKPOINTS).rglob("*") if file.is_file())
     place = next(one for one in (folder, *folder.parents) if one.is_dir())
-    wanted = kept * checkpoint + model.parameters * model.stored
+    wanted = kept * checkpoint + model.parameters * FP32
     return Disk(max(0, wanted - there), shutil.disk_usage(place).free)
 
 

@@ -84,8 +84,8 @@ class Stage(BaseModel):
     """Compute activations twice to save memory; by default on a GPU."""
     save_every: int | None = Field(default=None, gt=0)
     """Steps between checkpoints; by default a tenth of the stage."""
-    keep_checkpoints: int = Field(default=2, gt=1)
-    """Checkpoints that are kept: two at least, as the newest may be only half written when the power fails."""
+    keep_checkpoints: int = Field(default=2, gt=0)
+    """Checkpoints that are kept; an old one goes when the new one is whole."""
     log_every: int = Field(default=1, gt=0)
     """Steps between two lines of metrics.jsonl."""
     report_to: tuple[str, ...] = ("tensorboard",)

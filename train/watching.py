@@ -1,7 +1,8 @@
 """What goes on beside a training: metrics written as they come, checkpoints marked when whole, divergence stopped.
 
 `watched(SFTTrainer)` is TRL's trainer with it. A loss or gradient that is no number ends the training before it reaches the
-weights, so that what is saved is sound.
+weights, so that what is saved is sound. A run that was interrupted and went on has the metrics of one that was not: every
+step once, and no average over steps on both sides of a checkpoint.
 """
 
 import functools
@@ -11,12 +12,13 @@ import shutil
 from typing import Any, TextIO
 
 import torch
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from train.run import CHECKPOINTS, COMPLETE, METRICS, STARTED, Run, step_of, sync
 
-SUMMARY = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss")
-"""What transformers logs at the end about the whole."""
+TOKENS = "num_tokens"
+"""Tokens trained so far, as TRL counts them: from 0 in every process."""
 
 
 class Diverged(ArithmeticError):
@@ -37,6 +39,14 @@ def watched(trainer: type[Any]) -> type[Any]:
             norm = super()._clip_grad_norm(model)
             self._check("the gradient", norm)
             return norm
+
+        def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+            # From a checkpoint of the last step transformers would go on for one more.
+            if self.state.global_step < self.state.max_steps:
+                super()._run_epoch(*args, **kwargs)
+
+        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+            """None: TRL would write one among the checkpoints."""
 
         def _check(self, what: str, value: Any) -> None:
             number = float(value)
@@ -71,10 +81,11 @@ def begin(run: Run) -> str | None:
 
 
 class Record(TrainerCallback):
-    """Writes metrics.jsonl and started.json, and marks checkpoints that are whole."""
+    """Writes metrics.jsonl and started.json, marks checkpoints that are whole, and keeps as many of them as are wanted."""
 
-    def __init__(self, run: Run, resumed: int) -> None:
-        self.run, self.resumed = run, resumed
+    def __init__(self, run: Run, resumed: int, keep: int | None, held_out: bool) -> None:
+        self.run, self.resumed, self.keep, self.held_out = run, resumed, keep, held_out
+        self._tokens = max((line.get(TOKENS, 0) for line in run.metrics()), default=0)
         self._out: TextIO | None = None
 
     def on_train_begin(
@@ -86,6 +97,12 @@ class Record(TrainerCallback):
             trained = sum(size for size, learns in sizes if learns)
             about = {"steps": state.max_steps, "from_step": self.resumed, "parameters": sum(size for size, _ in sizes)}
             self.run.write(STARTED, about | {"trained_parameters": trained})
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # What is logged is an average since the line before: with one at every checkpoint none is cut in two. The held-out
+        # rows are measured before the last checkpoint, so that what goes on from it does not measure them again.
+        control.should_log |= control.should_save
+        control.should_evaluate |= self.held_out and state.global_step >= state.max_steps
 
     def on_log(
         self,
@@ -100,21 +117,25 @@ class Record(TrainerCallback):
         if self._out is None:
             self._out = (self.run.folder / METRICS).open("a", encoding="utf-8")
         # NaN is no JSON: what is not a number is unknown.
-        known = {
+        known: dict[str, Any] = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in logs.items()
-            if name not in SUMMARY
         }
-        self._out.write(json.dumps({"step": state.global_step} | known) + "\n")
+        counted = {name: known[name] + self._tokens for name in (TOKENS, f"eval_{TOKENS}") if name in known}
+        self._out.write(json.dumps({"step": state.global_step} | known | counted) + "\n")
         self._out.flush()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        PartialState().wait_for_everyone()  # every process writes the state of its random numbers
         if not state.is_world_process_zero:
             return
         folder = self.run.folder / CHECKPOINTS / f"checkpoint-{state.global_step}"
-        if folder.is_dir():
-            for file in folder.rglob("*"):
-                sync(file)
-            (folder / COMPLETE).touch()
-            sync(folder / COMPLETE)
-            sync(folder)
+        for file in folder.rglob("*"):
+            sync(file)
+        (folder / COMPLETE).touch()
+        sync(folder / COMPLETE)
+        sync(folder)
+        # Not left to transformers, which removes the old ones before this one has its mark.
+        for old in self.run.checkpoints[: -self.keep] if self.keep else []:
+            (old / COMPLETE).unlink()
+            shutil.rmtree(old)

@@ -26,7 +26,6 @@ MEMORY = (
 
 def train(run: Run) -> None:
     """Trains a run to its end; raises what goes wrong."""
-    import torch
     from transformers import set_seed
 
     from train.watching import Record, begin, watched
@@ -36,11 +35,11 @@ def train(run: Run) -> None:
     set_seed(settings["seed"])
     tokenizer = _tokenizer(start)
     model = _model(settings, tokenizer)
-    dtype = getattr(torch, str(model.config.dtype or "float32").removeprefix("torch."))
     model = model.float()  # the optimizer's weights; with bf16 only what is computed is in it
     checkpoint = begin(run) if _first() else _newest(run)
     arguments = dict(settings["arguments"]) | {"output_dir": str(run.folder / CHECKPOINTS)}
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.folder / "tensorboard")
+    keep = arguments.pop("save_total_limit", None)  # Record removes old ones, when the new one is whole
+    done = step_of(Path(checkpoint)) if checkpoint else 0
     train_rows, test_rows = (_rows(run, settings, split) for split in ("train", "test"))
     given = {
         "model": model,
@@ -48,18 +47,16 @@ def train(run: Run) -> None:
         "eval_dataset": test_rows,
         "processing_class": tokenizer,
         "peft_config": _adapters(settings),
-        "callbacks": [Record(run, step_of(Path(checkpoint)) if checkpoint else 0)],
+        "callbacks": [Record(run, done, keep, test_rows is not None), *_reports(run, arguments, done)],
     }
     if settings["trainer"] == "sft":
         trainer = sft.trainer(watched, arguments, **given)
     else:
-        trainer = preference.trainer(watched, settings["trainer"], arguments, **given)
+        trainer = preference.trainer(watched, settings["trainer"], arguments, start.get("revision"), **given)
     if test_rows is not None and checkpoint is None:
         trainer.evaluate()
     trainer.train(resume_from_checkpoint=checkpoint)
-    if test_rows is not None:
-        trainer.evaluate()
-    _finish(run, trainer, tokenizer, dtype)
+    _finish(run, trainer, tokenizer)
 
 
 def _tokenizer(start: dict[str, Any]) -> Any:
@@ -101,6 +98,21 @@ def _adapters(settings: dict[str, Any]) -> Any:
     )
 
 
+def _reports(run: Run, arguments: dict[str, Any], done: int) -> list[Any]:
+    """TensorBoard's events, taken out of `report_to`: those after the step that is gone on from count no more."""
+    told = arguments.get("report_to") or []
+    if "tensorboard" not in told:
+        return []
+    arguments["report_to"] = [one for one in told if one != "tensorboard"]
+    if not _first():
+        return []
+    from torch.utils.tensorboard.writer import SummaryWriter
+    from transformers.integrations.integration_utils import TensorBoardCallback
+
+    writer = SummaryWriter(run.folder / "tensorboard", purge_step=done + 1 if done else 0)
+    return [TensorBoardCallback(writer)]  # type: ignore[no-untyped-call]
+
+
 def _rows(run: Run, settings: dict[str, Any], split: str) -> Any:
     """The rows of a split; None when it has none."""
     from datasets import Dataset
@@ -113,8 +125,10 @@ def _rows(run: Run, settings: dict[str, Any], split: str) -> Any:
     return rows if len(rows) else None
 
 
-def _finish(run: Run, trainer: Any, tokenizer: Any, dtype: Any) -> None:
-    """Writes the model as it is served: adapters merged, in the numbers that the start has."""
+def _finish(run: Run, trainer: Any, tokenizer: Any) -> None:
+    """Writes the model: adapters merged, in fp32. What a stage with a small learning rate changes is less than bf16 tells
+    apart, and the next stage goes on from here.
+    """
     from accelerate.utils import DistributedType
 
     temporary = run.folder / f"{MODEL}.tmp"
@@ -127,7 +141,7 @@ def _finish(run: Run, trainer: Any, tokenizer: Any, dtype: Any) -> None:
     elif trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-        model.to(dtype).save_pretrained(temporary)
+        model.save_pretrained(temporary)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(temporary)
@@ -150,28 +164,36 @@ def _first() -> bool:
 
 def main(folder: str) -> int:
     """Trains; 0 when done, 1 when error.json says why not."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL tells what is trained, of every training
+    run = Run(Path(folder))
+    # Only the first of several processes takes the lock: the others are its own.
+    with run.locked() if _first() else contextlib.nullcontext():
+        if run.model is not None:
+            return 0
+        if _first():
+            (run.folder / ERROR).unlink(missing_ok=True)
+        try:
+            train(run)
+        except Exception as error:  # noqa: BLE001 - the last place where it can be told
+            traceback.print_exc()
+            run.write(ERROR, _told(error))
+            return 1
+    return 0
+
+
+def _told(error: Exception) -> dict[str, str]:
+    """A failure as error.json has it."""
     import torch
 
-    run = Run(Path(folder))
-    (run.folder / ERROR).unlink(missing_ok=True)
-    try:
-        # Only the first of several processes takes the lock: the others are its own.
-        with run.locked() if _first() else contextlib.nullcontext():
-            if run.model is None:
-                train(run)
-        return 0
-    except ArithmeticError as error:
-        failed = {"kind": "diverged", "message": str(error)}
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        failed = {
-            "kind": "memory",
-            "message": f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more'}): {MEMORY}",
-        }
-    except Exception as error:  # noqa: BLE001 - the last place where it can be told
-        traceback.print_exc()
-        failed = {"kind": "failed", "message": f"{type(error).__name__}: {error}"}
-    run.write(ERROR, failed)
-    return 1
+    from train.watching import Diverged
+
+    text = str(error)
+    if isinstance(error, Diverged):
+        return {"kind": "diverged", "message": text}
+    # torch says MemoryError of a processor's memory in words only.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+        return {"kind": "memory", "message": f"out of memory ({text.splitlines()[0] if text else 'no more'}): {MEMORY}"}
+    return {"kind": "failed", "message": f"{type(error).__name__}: {text}"}
 
 
 if __name__ == "__main__":

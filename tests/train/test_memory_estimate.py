@@ -8,9 +8,7 @@ from tiny_model import tiny_model
 
 from train.memory import Estimate, Size, estimate, machine, size
 
-MODEL = Size(
-    parameters=1000, linear=600, adapters=50, layers=4, hidden=8, attention=8, keys=4, inner=16, words=40, stored=2
-)
+MODEL = Size(parameters=1000, linear=600, adapters=50, layers=4, hidden=8, attention=8, keys=4, inner=16, words=40)
 
 
 def needed(
@@ -84,7 +82,7 @@ def test_the_size_of_a_model_is_known_without_its_weights(tmp_path: Path) -> Non
     (folder / "model.safetensors").unlink()
     found = size(folder)
 
-    assert (found.layers, found.hidden, found.inner, found.words, found.stored) == (2, 64, 128, 54, 4)
+    assert (found.layers, found.hidden, found.inner, found.words) == (2, 64, 128, 54)
     layer = 4 * 64 * 64 + 3 * 64 * 128
     assert found.linear == 2 * layer
     assert found.parameters == 2 * (layer + 2 * 64) + 54 * 64 + 64  # input and output share their words

@@ -119,7 +119,7 @@ def wider(problems: Sequence[Answered], n: int, more: int) -> tuple[float, float
     mean = fmean(rates)
     whole = fmean((rate - mean) ** 2 for rate in rates)
     within = fmean(rate * (1 - rate) for rate in rates) / (n - 1)
-    less = max(0.0, whole - within * (1 - n / more))
+    less = max(0.0, whole - within) + within * n / more
     low, high = estimates.interval(rates, n * len(rates))
     now = (high - low) / 2
     return now, now * math.sqrt(less / whole) if whole else now
