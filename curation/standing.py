@@ -101,12 +101,12 @@ def standing(
 def cut_off_parts(
     con: duckdb.DuckDBPyConnection, groups: Sequence[Group], rollouts: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Rollouts that are to go on, by their names: rollout, text, reasoning, token_ids."""
+    """Rollouts that are to go on, by their names: rollout, text, reasoning, token_ids, logprob."""
     found: dict[str, dict[str, Any]] = {}
     for group in groups:
         with con.cursor() as cursor:
             cursor.register("asked", pa.table({"rollout": list(rollouts)}))
             scan = group.rollouts.store.scan(group.rollouts.folder, ROLLOUTS)
-            query = f"select rollout, text, reasoning, token_ids from {scan} semi join asked using (rollout)"
+            query = f"select rollout, text, reasoning, token_ids, logprob from {scan} semi join asked using (rollout)"
             found |= {row["rollout"]: row for row in arrow(cursor, query).to_pylist()}
     return found

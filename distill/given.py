@@ -140,7 +140,7 @@ class Given(BaseModel):
                     null::int[] as token_ids, null::int as tokens, null::int as prompt_tokens, 'stop' as finish_reason,
                     {UNLIMITED}::int as max_tokens, null::bool as budget_hit, null::varchar as continues,
                     null::varchar as engine, null::varchar as engine_version, null::varchar as dtype,
-                    date_trunc('second', now()) as drawn_at
+                    date_trunc('second', now()) as drawn_at, null::double as logprob
                 from named anti join {work.store.scan(rollouts.folder, ROLLOUTS)} as there using (rollout)"""
             with work.progress.step(f"{name}: given", unit="traces") as step:
                 for piece in pieces(batches(cursor, query, BATCH_ROWS), PART_BATCHES):

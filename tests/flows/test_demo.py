@@ -34,7 +34,7 @@ def test_what_the_demo_plants_is_found(tmp_path: Path) -> None:
     """All but what takes a model: its rule and its generated problems are left out."""
     others = dict.fromkeys(source for source in load("demo").recipe.sources if source != "planted")
     recipe = {"extends": "demo", "name": "planted", "sources": others, "annotate": {"pass_rate": None}}
-    recipe |= {"keep": {"learnable": None}, "sets": {"sft": None, "fusion": None, "preference": None}}
+    recipe |= {"keep": {"learnable": None}, "sets": {"sft": None, "fusion": None, "preference": None}, "train": None}
     (tmp_path / "r.yaml").write_text(json.dumps(recipe))
     dataset = curate(load(str(tmp_path / "r.yaml")), str(tmp_path / "w"), progress=Progress(quiet=True)).dataset
     assert dataset is not None

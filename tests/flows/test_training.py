@@ -1,5 +1,6 @@
 """From a recipe to a trained model: what a stage comes to, where it starts, and what is refused."""
 
+import json
 import re
 import shutil
 from dataclasses import MISSING
@@ -7,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from distilling import distilling
 from lab import Lab
 from tiny_model import tiny_model
 
+from flows.cli import main
 from flows.recipe import RecipeError, load
 from flows.train import Prepared, prepare
 from train.arguments import TRL, TRL_OF, StageError, config_of
@@ -149,3 +152,33 @@ def test_what_is_said_of_trls_defaults_is_so(trainer: str) -> None:
     for name, value in (TRL | TRL_OF[trainer]).items():
         default = fields[name].default_factory() if fields[name].default is MISSING else fields[name].default
         assert getattr(default, "value", default) == (None if name == "bf16" else value), name
+
+
+def test_the_command_looks_trains_once_and_says_what_came_of_it(
+    trainable: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(trainable)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    path = str(trainable.folder / "recipe.yaml")
+
+    def train(*options: str) -> Any:
+        return CliRunner().invoke(main, ["train", *options, "--workspace", str(trainable.workspace)])
+
+    looked = train(f"{path}:sft", "--dry-run")
+    assert looked.exit_code == 0, looked.output
+    assert "learning_rate" in looked.output
+    assert "steps:" in looked.output
+    assert not (trainable.workspace / "runs").exists()
+
+    done = train(f"{path}:sft", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["sft"]
+    assert (Path(found["model"]) / "config.json").is_file()
+    assert found["loss"]["last"] > 0
+
+    again = train(f"{path}:sft")
+    assert "sft is trained already" in again.output
+
+    missing = train(f"{path}:nix")
+    assert missing.exit_code == 2
+    assert "has no stage 'nix'; it has sft" in missing.output
