@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from curation.duck import arrow, parquet
@@ -50,10 +51,20 @@ class Prepared:
     machine: Machine
 
 
-def prepare(loaded: Loaded, name: str, dataset: Dataset, machine: Machine, out: str | None = None) -> Prepared:
-    """What a stage comes to on this machine. Raises RunError, and what reading the set or the student raises."""
+def prepare(
+    loaded: Loaded,
+    name: str,
+    dataset: Dataset,
+    machine: Machine,
+    out: str | None = None,
+    made: Mapping[str, Path] = MappingProxyType({}),
+) -> Prepared:
+    """What a stage comes to on this machine. Raises RunError, and what reading the set or the student raises.
+
+    made: models of stages, by name, that are gone on from; of another stage the one that was finished last.
+    """
     stage = loaded.training.stages[name]
-    start = _start(loaded, name, dataset)
+    start = _start(loaded, name, dataset, made)
     files = {split: _files(dataset, stage, split) for split in ("train", "test")}
     con = dataset.store.connect()
     rows = f"select max(tokens) as longest, count(*) as rows from {parquet(files['train'])}" if files["train"] else None
@@ -143,7 +154,7 @@ def trained(store: Store, loaded: Loaded, name: str) -> Path | None:
     return newest(store.root, loaded.recipe.name, name) if store.local else None
 
 
-def _start(loaded: Loaded, name: str, dataset: Dataset) -> dict[str, Any]:
+def _start(loaded: Loaded, name: str, dataset: Dataset, made: Mapping[str, Path]) -> dict[str, Any]:
     """The weights, tokenizer and template that a stage starts from."""
     wanted = loaded.wanted
     assert wanted.student is not None
@@ -153,7 +164,7 @@ def _start(loaded: Loaded, name: str, dataset: Dataset) -> dict[str, Any]:
         template = Path(wanted.student.chat_template).expanduser().read_text(encoding="utf-8")
     start = loaded.training.starts[name]
     if start != STUDENT:
-        if (before := trained(dataset.store, loaded, start)) is None:
+        if (before := made.get(start) or trained(dataset.store, loaded, start)) is None:
             raise RunError(
                 f"train.{name} starts from {start}, which is not trained yet: cuvee train {loaded.recipe.name}:{start}"
             )

@@ -1,5 +1,7 @@
 """`cuvee train`."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -71,6 +73,7 @@ def train(
         from flows.trained import outcome, show_outcome, show_settings
         from train.memory import machine
         from train.preflight import look
+        from train.run import MODEL
 
         path, _, wanted = recipe.rpartition(":") if _names_stage(recipe) else (recipe, "", "")
         loaded = load(path, pairs("--set", overrides), overlays)
@@ -83,9 +86,9 @@ def train(
             raise click.UsageError(f"--out: say which stage: {path}:{stages[0]}")
         published = find(dataset or loaded.recipe.name, workspace)
         progress, console, told = Progress(quiet=quiet), terminal(), dict[str, Any]()
-        devices = machine()
+        devices, made = machine(), dict[str, Path]()
         for name in [wanted] if wanted else stages:
-            prepared = prepare(loaded, name, published, devices, out)
+            prepared = prepare(loaded, name, published, devices, out, made)
             seen = look(dict(prepared.settings), prepared.stage, prepared.renderer, devices, prepared.run.folder)
             told[name] = {"settings": [one._asdict() for one in prepared.resolved.settings], "preflight": seen.record()}
             if not as_json:
@@ -98,29 +101,29 @@ def train(
                 click.echo(f"{stages[stages.index(name) + 1]} and what follows start from what {name} makes", err=True)
                 break
             run = start(prepared, progress, accelerate)
+            made[name] = run.folder / MODEL
             told[name] |= outcome(run)
             if not as_json:
                 console.print()
                 show_outcome(console, name, run)
         if not dry_run and (judge if judge is not None else loaded.recipe.evaluate is not None):
-            told["evaluation"] = _evaluated(
-                loaded, [wanted] if wanted else stages, published, progress, console, as_json
-            )
+            told["evaluation"] = _evaluated(loaded, made, published, progress, console, as_json)
         if as_json:
             click.echo(json_text(told))
 
 
-def _evaluated(loaded: Any, stages: list[str], published: Any, progress: Any, console: Any, quietly: bool) -> Any:
+def _evaluated(
+    loaded: Any, made: Mapping[str, Path], published: Any, progress: Any, console: Any, quietly: bool
+) -> Any:
     """What the student solves before and after the stages."""
     from flows.evaluated import show
     from flows.evaluating import BASE, evaluate_recipe, folder_for, student, trained
-    from flows.train import trained as model_of
     from train.evaluate import write
 
     store = published.store
     models = {BASE: student(loaded)}
-    for name in stages:
-        if loaded.training.stages[name].ANSWERS and (folder := model_of(store, loaded, name)) is not None:
+    for name, folder in made.items():
+        if loaded.training.stages[name].ANSWERS:
             models[name] = trained(loaded, folder)
     with store.locked():
         data = evaluate_recipe(loaded, models, store, dataset=published, progress=progress)
@@ -137,4 +140,4 @@ def _evaluated(loaded: Any, stages: list[str], published: Any, progress: Any, co
 def _names_stage(recipe: str) -> bool:
     """Whether what follows the last colon names a stage; a path may hold colons of its own."""
     before, colon, after = recipe.rpartition(":")
-    return bool(colon and before and after.replace("_", "").isalnum() and visible(after) == after)
+    return bool(colon and before and after.replace("_", "").isalnum())
