@@ -175,7 +175,7 @@ class _Sample:
     async def _more(self, limit: int, prompt: Prompt) -> str:
         reply = await self.client.draw_after(self.asked.ids + self.ids, prompt, self.sampling, limit, self.name)
         self.ids += reply["token_ids"].tolist()
-        added: float | None = reply.get("logprob")  # type: ignore[assignment]  # of a Sample
+        added: float | None = reply.get("logprob")  # type: ignore[assignment]  # `scored` has put it there
         self.logprob = None if self.logprob is None or added is None else self.logprob + added
         self.finish_reason, self._last = reply["finish_reason"], reply
         return reply["text"]

@@ -154,9 +154,9 @@ def size(source: str | Path, revision: str | None = None, reward: bool = False) 
     with torch.device("meta"):
         if reward:
             config.num_labels = 1
-            model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+            model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]  # transformers
         else:
-            model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers
     head = model.get_output_embeddings()
     layers = [part for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not head]
     text = config.get_text_config()

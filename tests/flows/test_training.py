@@ -108,6 +108,10 @@ def test_a_stage_starts_from_the_one_before_it(trainable: Lab) -> None:
     shutil.copytree(trainable.folder / "tiny", done)
     assert of_stage(trainable, "dpo").settings["start"]["model"] == str(done)
 
+    own = trainable.folder / "tiny"  # what the same command has just made, though another was finished later
+    given = prepare(loaded(trainable), "dpo", published(trainable), CPU, made={"sft": own})
+    assert given.settings["start"]["model"] == str(own)
+
 
 @pytest.mark.parametrize(
     ("train", "told"),

@@ -2,7 +2,8 @@
 
 A problem is a pair of rates. Under the hypothesis that the models are alike, either of the two could have been the other's,
 so every difference may change its sign: p is the share of all 2^problems sign patterns whose mean difference is at least as
-far from 0 as the one that was seen (Fisher 1935; paired randomisation). It is exact, whatever the number of problems.
+far from 0 as the one that was seen (Fisher 1935; paired randomisation). It is exact for any number of problems, as long as
+rates need no finer steps than `FINEST` allows.
 """
 
 import math
