@@ -33,14 +33,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from curation.annotate import Work
 from curation.duck import literal, parquet
-from curation.model import Model
-from curation.pass_rate import PassRate
-from curation.pool import Pool
 from curation.progress import Progress
 from curation.publish import Dataset
 from distill.keeping import DEFAULT
+from flows import evaluating
 from flows.curate import curate
 from flows.recipe import Loaded, load
 from flows.train import prepare, train
@@ -120,6 +117,7 @@ def written(folder: Path, options: argparse.Namespace, seed: int, problems: Sequ
     if problems:
         stage = STAGE | json.loads(options.train)
         text["train"] = {arm: {"is": "sft", "set": arm, "start": "student"} | stage for arm in ARMS}
+        text["evaluate"] = {"n": options.n, "max_tokens": options.max_tokens, "temperature": options.temperature}
     if options.model:
         student = load(options.recipe).wanted.student if options.recipe else None
         text.setdefault("models", {}).setdefault(student.model if student else "small", {})["model"] = options.model
@@ -177,23 +175,13 @@ def trained(one: Seed, arm: str) -> Path:
     return model
 
 
-def accuracies(one: Seed, model: Path | None, options: argparse.Namespace) -> dict[str, float]:
-    """Share of right answers by held-out problem, asked as the student is. model: None for the student as it is."""
-    store, student = one.dataset.store, one.loaded.wanted.student
-    assert student is not None
-    asked = {"style": "chat", "system": student.system, "template": student.template}
-    base = one.loaded.recipe.models[student.model].model_dump(exclude_unset=True) | {"prompt": asked}
-    it = Model.model_validate(base | ({"model": str(model)} if model else {}))
-    with store.locked(), contextlib.closing(store.connect()) as con, contextlib.ExitStack() as exits:
-        con.execute(f"create view problems as from {one.dataset.decisions()}")
-        con.execute("create table wanted as select id from problems where kept and split = 'test'")
-        work = Work(store, con, Pool("", {}), Progress(), exits, models={"it": it}, judge=one.loaded.judge)
-        measured = PassRate.model_validate(
-            {"model": "it", "n": options.n, "max_tokens": options.max_tokens, "temperature": options.temperature}
-            | {"settle": "never"}
-        ).measure(work, f"seed {one.seed}, {'base' if model is None else model.parent.parent.name}")
-    # What no grader could read is unknown.
-    return {row["id"]: row["pass_rate"] for row in measured.to_pylist() if row["pass_rate"] is not None}
+def evaluated(one: Seed) -> dict[str, dict[str, Any]]:
+    """What `cuvee evaluate` says of every model on the held-out problems, by the model's name."""
+    models = {"base": evaluating.student(one.loaded)}
+    models |= {arm: evaluating.trained(one.loaded, trained(one, arm)) for arm in ARMS}
+    with one.dataset.store.locked():
+        data = evaluating.evaluate_recipe(one.loaded, models, one.dataset.store, dataset=one.dataset)
+    return {result["model"]: result for result in data["results"]}
 
 
 # ---- what came out
@@ -201,25 +189,21 @@ def accuracies(one: Seed, model: Path | None, options: argparse.Namespace) -> di
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
     """The mean and its interval."""
-    from scipy.stats import t  # type: ignore[import-untyped]
+    from scipy.stats import t  # type: ignore[import-untyped]  # it ships no types
 
     mean = fmean(values)
     reach = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return mean, mean - reach, mean + reach
 
 
-def compared(
-    name: str, ours: Sequence[Mapping[str, float]], peers: Sequence[Mapping[str, float]], **more: Any
-) -> Claims:
-    """How much more of the same problems one arm solves than another. Each a seed: share of right answers by problem."""
-    pairs = [[(one[id], other[id]) for id in one if id in other] for one, other in zip(ours, peers, strict=True)]
-    first, second = (fmean(fmean(pair[at] for pair in each) for each in pairs) for at in (0, 1))
-    by_seed = [fmean(one - other for one, other in each) for each in pairs]
+def compared(name: str, ours: Sequence[float], peers: Sequence[float], **more: Any) -> Claims:
+    """How much more of the same problems one arm solves than another; both by seed."""
+    by_seed = [one - other for one, other in zip(ours, peers, strict=True)]
     mean, low, high = over_seeds(by_seed)
     told = {
-        "ours": first,
-        "peer": second,
-        "ratio": first / second if second else None,
+        "ours": fmean(ours),
+        "peer": fmean(peers),
+        "ratio": fmean(ours) / fmean(peers) if any(peers) else None,
         "goal": 0.0,
         "holds": low > 0,
         "more": mean,
@@ -231,24 +215,28 @@ def compared(
 
 
 def run(folder: Path, options: argparse.Namespace) -> Claims:
-    found: dict[str, list[Mapping[str, float]]] = {arm: [] for arm in ("base", *ARMS)}
-    seeds = []
+    names = ("base", *ARMS)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    cut_off: dict[str, list[float]] = {name: [] for name in names}
+    held_out, seeds = [], []
     for seed in range(options.seeds):
         seeds.append(one := made(folder, options, seed))
-        models = {"base": None} | {arm: trained(one, arm) for arm in ARMS}
-        for arm, model in models.items():
-            found[arm].append(accuracies(one, model, options))
-        told = ", ".join(f"{arm} {fmean(by_seed[-1].values()):.3f}" for arm, by_seed in found.items())
-        say(f"seed {seed}, {len(found['base'][-1])} held-out problems: {told}")
+        results = evaluated(one)
+        for name in names:
+            rates[name].append(results[name]["accuracy"]["rate"])
+            cut_off[name].append(results[name]["cut_off"])
+        held_out.append(results["base"]["problems"])
+        say(f"seed {seed}, {held_out[-1]} held-out problems: {', '.join(f'{n} {rates[n][-1]:.3f}' for n in names)}")
     more: dict[str, Any] = {
-        "held_out": [len(one) for one in found["base"]],
+        "held_out": held_out,
         "rows": [one.rows for one in seeds],
         "right": {arm: [round(one.right[arm], 3) for one in seeds] for arm in ARMS},
+        "cut_off": {name: [round(share, 3) for share in shares] for name, shares in cut_off.items()},
     }
     return (
-        compared("verified to base", found["verified"], found["base"], **more)
-        | compared("unfiltered to base", found["unfiltered"], found["base"])
-        | compared("verified to unfiltered", found["verified"], found["unfiltered"])
+        compared("verified to base", rates["verified"], rates["base"], **more)
+        | compared("unfiltered to base", rates["unfiltered"], rates["base"])
+        | compared("verified to unfiltered", rates["verified"], rates["unfiltered"])
     )
 
 
@@ -270,7 +258,7 @@ def main() -> None:
     parser.add_argument("--model", help="a folder or Hub name instead of its student")
     parser.add_argument("--train", default="{}", help=f"settings of the stages, over {json.dumps(STAGE)}")
     parser.add_argument("--n", type=int, default=4, help="samples a held-out problem (4)")
-    parser.add_argument("--max-tokens", type=int, default=64, help="of an answer; longer ones are wrong (64)")
+    parser.add_argument("--max-tokens", type=int, default=160, help="of an answer; longer ones are wrong (160)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the answers (1.0)")
     parser.add_argument("--folder", type=Path, help="the workspace, kept; by default one that is removed")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
@@ -290,10 +278,9 @@ def main() -> None:
         by_seed = " ".join(format(value, "+.3f") for value in told["by_seed"])
         print(f"{name:<26}{told['ours']:>8.3f}{told['peer']:>8.3f}{told['more']:>+8.3f}   {interval:<13}  {by_seed}")
     first = claims["verified to base"]
-    right = ", ".join(f"{arm} {fmean(shares):.2f}" for arm, shares in first["right"].items())
-    print(
-        f"{first['rows']} rows trained on, {first['held_out']} problems held out, by seed; traces that are right: {right}"
-    )
+    print(f"by seed: {first['rows']} rows trained on, {first['held_out']} problems held out")
+    for what, said in (("right", "traces that are right"), ("cut_off", "answers cut off")):
+        print(f"{said}: {', '.join(f'{arm} {fmean(shares):.2f}' for arm, shares in first[what].items())}")
 
 
 if __name__ == "__main__":

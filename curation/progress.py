@@ -30,6 +30,8 @@ class Step:
     def __init__(self, progress: "Progress", name: str, total: int | None, unit: str) -> None:
         self.progress, self.name, self.total, self.unit = progress, name, total, unit
         self.done, self.about = 0, ""
+        self.said = ""
+        """What else there is to tell: the loss of a training."""
         self.also: Counter[str] = Counter()
         self.started = self.shown = time.monotonic()
         self._first: tuple[float, int] | None = None
@@ -57,6 +59,8 @@ class Step:
         of = f"/{self.about}{self.total:,}" if self.total is not None and not (end and self.about) else ""
         parts = [f"{self.done:,}{of} {self.unit}", f"{_rate(self.done / seconds)} {self.unit}/s"]
         parts += [f"{_rate(count / seconds)} {name}/s" for name, count in self.also.items()]
+        if self.said:
+            parts.append(self.said)
         if end:
             parts.append(clock(seconds))
         elif self.total is not None and self._first is not None:

@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from curation.duck import batches, connect, parquet, quoted, sql_type
+from curation.durable import sync
 
 MANIFEST = "manifest.json"
 SETTINGS = "settings.json"
@@ -136,7 +137,7 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        _sync(folder)
+        sync(folder)
 
     def claim(self, path: str) -> bool:
         """Makes an empty file; False when it is there already. Of several writers one gets True."""
@@ -368,16 +369,7 @@ def _make_folder(folder: str) -> None:
         _make_folder(above)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
-        _sync(above)
-
-
-def _sync(folder: str) -> None:
-    """Puts the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(above)
 
 
 def filesystem(url: str) -> tuple[Any, str]:

@@ -19,15 +19,13 @@ from curation.publish import Dataset, find
 from curation.source import KINDS, Source
 from curation.store import Store, settings_hash
 from distill.student import Student
-from flows.named import named
-from flows.recipe import SHIPPED, Loaded, load, locate, shipped_names
+from flows.named import named, staged
+from flows.recipe import Loaded, load, shipped_names
 from train.evaluate import asked_as
 from train.evaluate import evaluate as measure
 from train.evaluation.settings import GRADED, MATH, Evaluation
 from train.evaluation.tasks import tasks
 from train.run import newest
-
-__all__ = ["SHIPPED", "Asked", "EvaluationRefused", "evaluate", "evaluate_recipe", "resolve"]
 
 BASE = "base"
 SECTION = "evaluate"
@@ -143,7 +141,7 @@ def trained(loaded: Loaded, folder: Path) -> Model:
 
 def resolve(what: Sequence[str], store: Store, recipe: str | None, overrides: Mapping[str, str]) -> Asked:
     """The models that are meant. Raises EvaluationRefused."""
-    places = [(given, *_stage(given)) for given in what]
+    places = [(given, *_recipe(given)) for given in what]
     names = [*([] if recipe is None else [recipe]), *(name for _, name, _ in places if name is not None)]
     recipes = {name: load(name, overrides) for name in dict.fromkeys(names)}
     asked = Asked(loaded=recipes[names[0]] if names else None)
@@ -192,19 +190,16 @@ def _add(asked: Asked, name: str, model: Model) -> None:
     asked.models[name] = model
 
 
-def _stage(given: str) -> tuple[str | None, str | None]:
-    """The recipe and the stage that are meant; no recipe where it is another thing."""
-    if given.startswith(("http://", "https://")):
+def _recipe(given: str) -> tuple[str | None, str | None]:
+    """The recipe and the stage that are meant; no recipe where it is a model."""
+    if (found := staged(given)) is not None:
+        return found
+    if given.startswith(("http://", "https://")) or Path(given).expanduser().is_dir() or HUB_NAME.fullmatch(given):
         return None, None
-    for name, stage in ((given, None), given.rpartition(":")[::2]):
-        if name in shipped_names() or (name.endswith((".yaml", ".yml")) and locate(name)):
-            return name, stage
-    if ":" in given or not (Path(given).expanduser().is_dir() or HUB_NAME.fullmatch(given)):
-        raise EvaluationRefused(
-            f"{given!r} is none of these: a recipe (a .yaml file, or one of {', '.join(shipped_names())}), RECIPE:STAGE, a "
-            "folder with a model, a Hub name (org/name), http://host:port/v1#NAME"
-        )
-    return None, None
+    raise EvaluationRefused(
+        f"{given!r} is none of these: a recipe (a .yaml file, or one of {', '.join(shipped_names())}), RECIPE:STAGE, a "
+        "folder with a model, a Hub name (org/name), http://host:port/v1#NAME"
+    )
 
 
 def _called(given: str) -> str:

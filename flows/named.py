@@ -1,10 +1,10 @@
-"""A model as a command names it."""
+"""Models, recipes and stages as a command names them."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from curation.model import HUB_NAME, Model
-from flows.recipe import load
+from flows.recipe import load, shipped_names
 
 
 class ModelNotNamed(ValueError):
@@ -28,3 +28,11 @@ def named(option: str, given: str, recipe: str | None) -> Model:
         return Model(model=given)
     of = f"a model of {recipe} ({', '.join(keys) or 'it has none'})" if recipe else "a model of a --recipe"
     raise ModelNotNamed(f"{option}: {given!r} is neither {of}, nor http://host:port/v1#name, a folder or a Hub name")
+
+
+def staged(given: str) -> tuple[str, str | None] | None:
+    """The recipe and the stage that RECIPE[:STAGE] names; None where it names no recipe that is there."""
+    for recipe, stage in ((given, None), given.rpartition(":")[::2]):
+        if recipe and (recipe in shipped_names() or Path(recipe).expanduser().is_file()):
+            return recipe, stage
+    return None

@@ -252,7 +252,7 @@ def _config(name: str) -> Path:
 
 
 def _watch(prepared: Prepared, run: Run, process: Supervised, progress: Progress) -> None:
-    """Tells of the steps as they are logged, until the process has ended."""
+    """Tells of the steps and their loss as they are logged, until the process has ended."""
     while process.poll() is None and not (run.folder / STARTED).is_file():
         time.sleep(TICK)
     if process.poll() is not None:
@@ -261,13 +261,14 @@ def _watch(prepared: Prepared, run: Run, process: Supervised, progress: Progress
     if done := started["from_step"]:
         progress.line(f"{prepared.name}: goes on from step {done} of {started['steps']}")
     with progress.step(prepared.name, started["steps"] - done, "steps") as step:
+        logged = run.logged()
         while True:
             ended = process.poll() is not None
-            losses = [line for line in run.metrics() if "loss" in line]
-            if losses and losses[-1]["step"] > done:
-                now = losses[-1]["step"]
-                step.advance(now - done)
-                done = now
+            for line in next(logged):
+                if line.get("loss") is not None and line["step"] > done:
+                    step.said = f"loss {line['loss']:.3f}"
+                    step.advance(line["step"] - done)
+                    done = line["step"]
             if ended:
                 return
             time.sleep(TICK)

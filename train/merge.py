@@ -18,10 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from curation.durable import sync
 from curation.progress import Progress
 from curation.weights import TOKENIZER_FILES, folder_identity
 from train.memory import told
-from train.run import sync
 
 RECORD = "merge.json"
 AVERAGED = {"F64", "F32", "F16", "BF16"}

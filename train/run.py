@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curation.durable import sync
+
 SETTINGS, METRICS, ERROR, STARTED, LOG = "settings.json", "metrics.jsonl", "error.json", "started.json", "train.log"
 MODEL, CHECKPOINTS, COMPLETE, LOCK = "model", "checkpoints", "complete", "lock"
 RUNS = "runs"
@@ -69,6 +71,19 @@ class Run:
                 found.append(json.loads(line))
         return found
 
+    def logged(self) -> Iterator[list[dict[str, Any]]]:
+        """Each time the steps that were logged since the last; for a file that only grows."""
+        file, at = self.folder / METRICS, 0
+        while True:
+            grown = b""
+            if file.is_file():
+                with file.open("rb") as lines:
+                    lines.seek(at)
+                    grown = lines.read()
+            whole = grown[: grown.rfind(b"\n") + 1]
+            at += len(whole)
+            yield [json.loads(line) for line in whole.splitlines()]
+
     def error(self) -> dict[str, str] | None:
         """What the training process said when it failed."""
         file = self.folder / ERROR
@@ -98,15 +113,6 @@ class Run:
 def step_of(checkpoint: Path) -> int:
     """The optimizer step of a checkpoint's folder."""
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def sync(path: Path) -> None:
-    """Makes a file, or a folder's list of names, survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def newest(workspace: str | Path, recipe: str, stage: str) -> Path | None:

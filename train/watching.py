@@ -15,7 +15,8 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from train.run import CHECKPOINTS, COMPLETE, METRICS, STARTED, Run, step_of, sync
+from curation.durable import sync
+from train.run import CHECKPOINTS, COMPLETE, METRICS, STARTED, Run, step_of
 
 TOKENS = "num_tokens"
 """Tokens trained so far, as TRL counts them: from 0 in every process."""

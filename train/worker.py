@@ -13,8 +13,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from curation.durable import sync
 from train import preference, sft
-from train.run import CHECKPOINTS, ERROR, MODEL, Run, step_of, sync
+from train.run import CHECKPOINTS, ERROR, MODEL, Run, step_of
 
 HELD_OUT = 256
 """Rows whose loss is told before and after: two passes over them are paid for."""

@@ -59,19 +59,23 @@ def merge(
 def _folder(name: str, workspace: str) -> Path:
     """Where a model lies; a Hub model is downloaded. Raises MergeError, and what a recipe and the Hub raise."""
     from curation.model import HUB_NAME
+    from flows.named import staged
     from train.merge import MergeError
 
     if (folder := Path(name).expanduser()).is_dir():
         return folder
-    recipe, colon, stage = name.rpartition(":")
-    if colon:
+    if (found := staged(name)) is not None:
         from curation.store import Store
         from flows.recipe import load
         from flows.train import trained
 
+        recipe, stage = found
         loaded = load(recipe)
+        there = ", ".join(loaded.training.stages) or "none"
+        if stage is None:
+            raise MergeError(f"{recipe} is a recipe; say which of its stages: {recipe}:STAGE (it has {there})")
         if stage not in loaded.training.stages:
-            raise MergeError(f"{recipe} has no stage {stage!r}; it has {', '.join(loaded.training.stages) or 'none'}")
+            raise MergeError(f"{recipe} has no stage {stage!r}; it has {there}")
         if (model := trained(Store(workspace), loaded, stage)) is None:
             raise MergeError(f"{name} is not trained yet in {workspace}: cuvee train {name}")
         return model

@@ -66,6 +66,7 @@ def train(
     """
     with mistakes(ON):
         from curation.progress import Progress
+        from flows.named import staged
         from flows.preflighted import show as show_preflight
         from flows.recipe import load
         from flows.train import prepare
@@ -75,7 +76,7 @@ def train(
         from train.preflight import look
         from train.run import MODEL
 
-        path, _, wanted = recipe.rpartition(":") if _names_stage(recipe) else (recipe, "", "")
+        path, wanted = staged(recipe) or (recipe, None)
         loaded = load(path, pairs("--set", overrides), overlays)
         stages = [*loaded.training.stages]
         if not stages:
@@ -135,9 +136,3 @@ def _evaluated(
     for warning in data["warnings"]:
         click.echo(f"warning: {visible(warning)}", err=True)
     return {key: value for key, value in data.items() if key != "samples"}
-
-
-def _names_stage(recipe: str) -> bool:
-    """Whether what follows the last colon names a stage; a path may hold colons of its own."""
-    before, colon, after = recipe.rpartition(":")
-    return bool(colon and before and after.replace("_", "").isalnum())

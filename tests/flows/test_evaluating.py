@@ -13,6 +13,7 @@ from curation.progress import Progress
 from curation.store import Store
 from flows.cli import main
 from flows.evaluating import EvaluationRefused, evaluate, resolve
+from flows.named import staged
 
 QUIET = Progress(quiet=True)
 EXAM = [(1, 2), (3, 3), (5, 5), (4, 8), (9, 9), (3, 1)]
@@ -235,3 +236,27 @@ def test_nothing_is_drawn_again_for_its_log_probability_alone(fake_server: FakeS
     fake_server.forget()
     told = sequences(evaluated(url, on=["exam=exam.jsonl"]))
     assert (told["claims"], fake_server.asked.total()) == (12, 12)
+
+
+def test_difficulties_are_told_in_whole_steps(
+    lab: Lab, fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lab.folder)
+    lab.source("sums", sums(*((a, b) for a in range(6) for b in range(6))))
+    rate = {"model": "policy", "n": 4, "max_tokens": 64, "settle": "never"}
+    lab.recipe |= {"annotate": {"pass_rate": rate, "difficulty": {"of": ["pass_rate"]}}, "keep": {}, "holdout": 0.9}
+    lab.recipe |= {"student": {"model": "policy", "tokenizer": "org/name"}}
+    lab()
+    (told,) = evaluated(str(lab.write()))["results"]
+    groups = {one["group"]: one["rate"] for one in told["by"]["measured_difficulty"]}
+    assert groups == {"1": 1, "3": 0.75, "6": 0.5, "8": 0.25, "10": 0}
+
+
+def test_a_stage_is_named_after_the_recipe_it_is_of(tmp_path: Path) -> None:
+    recipe = tmp_path / "a:b.yaml"
+    recipe.touch()
+    assert staged(str(recipe)) == (str(recipe), None)
+    assert staged(f"{recipe}:sft") == (str(recipe), "sft")
+    assert staged("demo:sft") == ("demo", "sft")
+    assert staged("org/name") is None
+    assert staged("http://localhost:8000/v1#name") is None

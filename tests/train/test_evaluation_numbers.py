@@ -175,6 +175,21 @@ def test_the_majority_is_what_most_samples_answer() -> None:
     }
 
 
+def test_answers_that_are_only_scored_are_equal_as_text() -> None:
+    found = problem("scored", sample(0, *WRONG), sample(1, *RIGHT), sample(2, *WRONG), sample(3, "wrong", "6"))
+    code = problem("code", sample(0, *RIGHT), sample(1, *RIGHT))
+    found.verifier, code.verifier = "reasoning_gym", "code"
+    assert majorities([found, code]) == {"scored": Claim(0.5, 0)}
+
+
+def test_groups_with_numbers_for_names_come_in_their_order() -> None:
+    names = ["10", "2", None, "2"]
+    told = measured(
+        [Answered(str(n), "", "", "exact", None, {"difficulty": name}, [], 1) for n, name in enumerate(names)]
+    )
+    assert [one["group"] for one in told["by"]["difficulty"]] == ["2", "10", None]
+
+
 def test_errors_are_unknown_and_cut_off_is_wrong() -> None:
     told = measured(
         [

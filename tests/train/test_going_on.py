@@ -86,6 +86,17 @@ def test_a_line_that_was_cut_off_and_steps_after_the_checkpoint_are_written_agai
     assert said(run) == lines
 
 
+def test_logged_steps_are_told_once_and_when_their_line_is_whole(tmp_path: Path) -> None:
+    logged = Run(tmp_path).logged()
+    assert next(logged) == []
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1}\n{"st')
+    assert next(logged) == [{"step": 1}]
+    assert next(logged) == []
+    file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n')
+    assert next(logged) == [{"step": 2}, {"step": 3}]
+
+
 def test_no_more_checkpoints_are_kept_than_are_wanted(run: Run) -> None:
     settings = run.settings
     settings["arguments"]["save_total_limit"] = 1

@@ -1,4 +1,6 @@
-"""What the samples of a problem vote for, and whether it is right; answers are equal when the problem's verifier says so."""
+"""What the samples of a problem vote for, and whether it is right; answers are equal when the problem's verifier says so, or
+where it only scores them, as text.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +13,8 @@ from train.evaluation.drawing import Answered
 
 AGREE = 1 / 1024
 """So low that every answer is sorted, until there are too many: ties count here."""
+AS_TEXT = {"reasoning_gym": "exact"}
+"""Verifiers that score an answer and cannot compare two, where equal text tells: by the verifier that compares that."""
 ROUNDS = 4
 """Times that answers are sorted into more classes: 8 each."""
 
@@ -19,10 +23,10 @@ def majorities(problems: Sequence[Answered]) -> dict[str, Claim]:
     """By problem id: the share of its samples that give the commonest answer, and whether that is right.
 
     Where k answers tie, each is taken with chance 1/k. A problem is not in it where this is unknown: a sample has no
-    verdict, or the verifier cannot compare two answers (code, instructions, reasoning-gym, a judge). Where no sample gives an
+    verdict, or two answers cannot be compared (code, instructions, a judge). Where no sample gives an
     answer nothing is claimed (0), and that is not right.
     """
-    able = {name for name in VERIFIERS if verifier(name).NEEDS_ANSWER}
+    able = {name for name in VERIFIERS if verifier(name).NEEDS_ANSWER} | AS_TEXT.keys()
     votes = {one.id: _votes(one) for one in problems if one.verifier in able and not one.counted.unknown}
     left = [*votes.values()]
     for _ in range(ROUNDS):
@@ -37,9 +41,10 @@ def majorities(problems: Sequence[Answered]) -> dict[str, Claim]:
 def _votes(one: Answered) -> Votes:
     texts = [sample.extracted for sample in one.samples if sample.extracted]
     same = {sample.extracted: sample.correct for sample in one.samples}
+    by_text = AS_TEXT.get(one.verifier)
     return Votes(
         n=len(one.samples),
-        verifier={"name": one.verifier, "args": one.verifier_args},
+        verifier={"name": by_text, "args": None} if by_text else {"name": one.verifier, "args": one.verifier_args},
         answers=[Answer(text, number, same[text]) for text, number in Counter(texts).most_common()],
         unknown=0,
     )

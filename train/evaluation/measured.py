@@ -96,7 +96,7 @@ def _sure(sample: Sample) -> Claim | None:
 
 
 def _by(problems: Sequence[Answered]) -> dict[str, list[dict[str, Any]]]:
-    """Accuracy by every column that tells problems apart; largest groups first."""
+    """Accuracy by every column that tells problems apart; the largest groups, by number where their names are numbers."""
     told = {}
     for column in problems[0].by if problems else ():
         groups: dict[str | None, list[Answered]] = {}
@@ -104,8 +104,15 @@ def _by(problems: Sequence[Answered]) -> dict[str, list[dict[str, Any]]]:
             groups.setdefault(one.by[column], []).append(one)
         if len(groups) > 1:
             largest = sorted(groups.items(), key=lambda group: (-len(group[1]), str(group[0])))
-            told[column] = [{"group": name, **accuracy(some)} for name, some in largest[:MOST_GROUPS]]
+            told[column] = [{"group": name, **accuracy(some)} for name, some in _in_order(largest[:MOST_GROUPS])]
     return told
+
+
+def _in_order(groups: list[tuple[str | None, list[Answered]]]) -> list[tuple[str | None, list[Answered]]]:
+    """As they are; where their names are numbers, by number, what has none last."""
+    if not all(name is None or name.isdecimal() for name, _ in groups):
+        return groups
+    return sorted(groups, key=lambda group: math.inf if group[0] is None else int(group[0]))
 
 
 def wider(problems: Sequence[Answered], n: int, more: int) -> tuple[float, float] | None:

@@ -14,8 +14,8 @@ from curation.store import Store
 from train.evaluation.drawing import Problems, TaskError
 from train.evaluation.settings import Evaluation, HeldOut
 
-BY = ("domain", "difficulty")
-"""Columns of a dataset that results are told apart by, beside `source`."""
+DOMAIN, DIFFICULTY, MEASURED = "domain", "difficulty", "measured_difficulty"
+"""Columns of a dataset that results are told apart by, beside `source`; of difficulties the one that was tagged, or measured."""
 MAX_REJECTED = 0.2
 FIRST_ROWS = 256
 
@@ -53,7 +53,11 @@ def held_out(name: str, task: HeldOut, dataset: Dataset, store: Store) -> Proble
             raise TaskError(_why_empty(name, task, dataset, count(con, f"({rows})"), count(con, f"({rows} and kept)")))
         if without := count(con, f"({rows} and kept and verifier is null)"):
             store.warn(f"{name}: {without:,} held-out problems name no verifier and are not asked")
-    return Problems(chosen, ("source", *(column for column in BY if column in schema.names)))
+    hard = next((column for column in (DIFFICULTY, MEASURED) if column in schema.names), None)
+    if hard is not None and pa.types.is_floating(schema.field(hard).type):
+        chosen = f"select * replace (round({hard})::bigint as {hard}) from ({chosen})"
+    by = ("source", *([DOMAIN] if DOMAIN in schema.names else []), *([] if hard is None else [hard]))
+    return Problems(chosen, by)
 
 
 def _why_empty(name: str, task: HeldOut, dataset: Dataset, there: int, kept: int) -> str:
