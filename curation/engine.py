@@ -85,6 +85,7 @@ def vllm_environment(key: str | None) -> dict[str, str]:
             # "auto" keeps a core for itself and pins two servers to the same cores.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+            "OMP_WAIT_POLICY": "passive",  # threads that wait in a loop take the processor from those they wait for
             "VLLM_USE_AOT_COMPILE": "0",  # its cache cannot be loaded again, so every start would compile
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process less to start, and one less that waits busily
         }

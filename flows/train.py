@@ -129,6 +129,7 @@ def train(prepared: Prepared, progress: Progress, accelerate: str | None = None)
         (run.folder / stale).unlink(missing_ok=True)
     environment = {
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+        "OMP_WAIT_POLICY": "passive",  # on a busy machine threads that wait in a loop cost ten times the time
         "TOKENIZERS_PARALLELISM": "false",
         **os.environ,
         "PYTHONSAFEPATH": "1",  # a folder called train where the command is given is none of ours

@@ -93,8 +93,7 @@ def arguments(name: str, stage: Stage, machine: Machine, longest: int, seed: int
     say("batch_size", stage.batch_size)
     say(
         "device_batch_size",
-        f"{device} on {machine.devices} x {machine.device}, {rounds} times a step",
-        None if device == stage.device_batch_size else "this machine",
+        f"{device} on {machine.devices} x {machine.device}, {rounds} times a step{_instead(device, stage)}",
         per_device_train_batch_size=device,
         gradient_accumulation_steps=rounds,
     )
@@ -138,6 +137,15 @@ def _division(name: str, stage: Stage, machine: Machine) -> tuple[int, int]:
     share = stage.batch_size // machine.devices
     device = max(rows for rows in range(1, min(stage.device_batch_size, share) + 1) if share % rows == 0)
     return device, share // device
+
+
+def _instead(device: int, stage: Stage) -> str:
+    wanted = stage.device_batch_size
+    return (
+        ""
+        if device == wanted or "device_batch_size" not in stage.model_fields_set
+        else f" ({wanted} does not divide it)"
+    )
 
 
 def _schedule(stage: Stage) -> dict[str, Any]:

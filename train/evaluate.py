@@ -60,7 +60,7 @@ def evaluate(
     counts: dict[Key, dict[str, dict[str, Any]]] = {}
     samples: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
-    advice: dict[str, str] = {}
+    wide: dict[str, tuple[float, str]] = {}
     drawn: dict[str, Any] = {}
     for name, model in models.items():
         template = (chat_template or {}).get(name)
@@ -83,8 +83,8 @@ def evaluate(
                     for other, theirs in _compared(counts.setdefault(key, {})):
                         comparisons.append(where | {"against": other, **compare(theirs, own)})
                     counts[key][name] = own
-                    if (said := _advice(task, found, settings.n)) is not None:
-                        advice.setdefault(task, said)
+                    if (said := _advice(task, name, found, settings.n)) is not None:
+                        wide[task] = max(said, wide.get(task, said))
             drawn |= work.drawn
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -100,7 +100,7 @@ def evaluate(
         "comparisons": comparisons,
         "samples": samples,
         "drawn": drawn,
-        "advice": [*advice.values()],
+        "advice": [said for _, said in wide.values()],
         "warnings": store.warnings,
     }
 
@@ -123,16 +123,16 @@ def _budget(condition: Condition) -> str:
     return "" if condition.budget is None else f"budget {condition.budget}"
 
 
-def _advice(task: str, found: list[Answered], n: int) -> str | None:
-    """What more samples would do for a task with few problems."""
+def _advice(task: str, name: str, found: list[Answered], n: int) -> tuple[float, str] | None:
+    """What more samples would do for a task with few problems, behind half the width of the model's interval."""
     if len(found) >= FEW_PROBLEMS or n >= MANY_SAMPLES or (widths := wider(found, n, MANY_SAMPLES)) is None:
         return None
     now, then = widths
     if then > WORTH * now:
         return None
-    return (
-        f"{task} has {len(found)} problems: its accuracy is known to ±{100 * now:.1f} points. With n: {MANY_SAMPLES} instead "
-        f"of {n} it would be about ±{100 * then:.1f}; what is there is kept"
+    return now, (
+        f"{task} has {len(found)} problems: {name}'s accuracy is known to ±{100 * now:.1f} points. With n: {MANY_SAMPLES} "
+        f"instead of {n} it would be about ±{100 * then:.1f}; what is there is kept"
     )
 
 

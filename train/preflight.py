@@ -105,7 +105,7 @@ def look(
     if longest is None:
         return seen
     seen.steps = steps(settings["arguments"], seen.splits["train"], machine.devices)
-    _look_at_steps(seen, settings["arguments"])
+    _look_at_steps(seen, settings["arguments"], stage.batch_size)
     start = settings["start"]
     try:
         model = size(start["model"], start["revision"], reward=settings["trainer"] == "reward")
@@ -197,10 +197,17 @@ def _look_at_lengths(seen: Preflight, settings: Mapping[str, Any], stage: Stage)
         f"max_length: {cut:,} of {rows:,} rows are longer than {limit:,} tokens and would be cut, the longest has {longest:,}; "
         "a row that is cut does not end, so the model is not taught to"
     )
+    untrained = sum(one.untrained for one in seen.splits.values())
     if stage.max_length is None:
         seen.problems.append(f"{said}. Give max_length: {longest}, or a smaller one to have them cut")
+    elif untrained == rows:
+        seen.problems.append(
+            f"max_length: {limit:,} tokens are filled by every row's prompt, so nothing would be trained; the longest row has "
+            f"{longest:,}"
+        )
     else:
-        seen.warnings.append(said)
+        more = f"; of {untrained:,} nothing is trained, as the prompt alone fills it" if untrained else ""
+        seen.warnings.append(f"{said}{more}")
 
 
 def steps(arguments: Mapping[str, Any], train: Lengths, devices: int) -> Steps:
@@ -214,8 +221,12 @@ def steps(arguments: Mapping[str, Any], train: Lengths, devices: int) -> Steps:
     return Steps(an_epoch, in_all, packed)
 
 
-def _look_at_steps(seen: Preflight, arguments: Mapping[str, Any]) -> None:
+def _look_at_steps(seen: Preflight, arguments: Mapping[str, Any], batch_size: int) -> None:
     assert seen.steps is not None
+    if not seen.steps.packed and batch_size > (rows := seen.splits["train"].rows):
+        seen.warnings.append(
+            f"batch_size: {batch_size:,} rows are more than the {rows:,} that there are: a step takes all of them, once"
+        )
     warmup = arguments.get("warmup_steps", 0)
     if warmup >= 1 and warmup >= seen.steps.in_all:
         seen.warnings.append(

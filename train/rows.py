@@ -36,6 +36,8 @@ class Lengths:
     """Of one sequence: of a pair the longer answer with the prompt."""
     cut: int = 0
     """Rows longer than the trainer takes."""
+    untrained: int = 0
+    """Rows of which it takes no token of an answer."""
     recounted: int = 0
     """Rows that have other lengths than the set says: it was counted with another tokenizer or template."""
     thinking: int = 0
@@ -123,6 +125,7 @@ def _add(found: Lengths, row: dict[str, Any], written: Sequence[Rendered], fault
     found.trained += sum(one.trained_tokens for one in written)
     found.longest = max(found.longest, longest)
     found.cut += longest > max_length
+    found.untrained += any(one.tokens - one.trained_tokens >= max_length for one in written)
     found.buckets[length_bucket(longest)] += 1
     found.faults.add(str(row["id"]), fault)
     trained = [row[f"{side}_tokens"] for side in PAIR] if len(written) > 1 else [row["trained_tokens"]]

@@ -90,7 +90,9 @@ def train(
         devices, made = machine(), dict[str, Path]()
         for name in [wanted] if wanted else stages:
             prepared = prepare(loaded, name, published, devices, out, made)
-            seen = look(dict(prepared.settings), prepared.stage, prepared.renderer, devices, prepared.run.folder)
+            seen = look(
+                dict(prepared.settings), prepared.stage, prepared.renderer, devices, prepared.run.folder, progress
+            )
             told[name] = {"settings": [one._asdict() for one in prepared.resolved.settings], "preflight": seen.record()}
             if not as_json:
                 show_settings(console, prepared)

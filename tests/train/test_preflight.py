@@ -69,7 +69,7 @@ class Looked:
         machine: Machine = MACHINE,
         **arguments: Any,
     ) -> Preflight:
-        stage = stage or SFT(set="answers")
+        stage = stage or SFT(set="answers", batch_size=1)
         files = {"train": train, "test": train[:1] if test is None else test}
         settings = {
             **{"stage": "first", "kind": stage.KIND, "trainer": stage.TRAINER, "arguments": ARGUMENTS | arguments},
@@ -149,10 +149,20 @@ def test_rows_that_would_be_cut_are_refused(looked: Looked, renderer: Renderer) 
 
 
 def test_rows_that_the_user_has_cut_are_told(looked: Looked, renderer: Renderer) -> None:
-    seen = looked([sft_row(renderer, 0)], stage=SFT(set="answers", max_length=10), max_length=10)
+    row = sft_row(renderer, 0)
+    limit = row["tokens"] - 1
+    seen = looked([row], stage=SFT(set="answers", batch_size=1, max_length=limit), max_length=limit)
 
     seen.check()
-    assert "2 of 2 rows are longer than 10 tokens and would be cut" in seen.warnings[0]
+    assert f"2 of 2 rows are longer than {limit} tokens and would be cut" in seen.warnings[0]
+
+
+def test_rows_that_are_cut_before_their_answers_are_refused(looked: Looked, renderer: Renderer) -> None:
+    row = sft_row(renderer, 0)
+    limit = row["tokens"] - row["trained_tokens"]
+
+    with pytest.raises(StageRefused, match=f"max_length: {limit} tokens are filled by every row's prompt"):
+        looked([row], stage=SFT(set="answers", batch_size=1, max_length=limit), max_length=limit).check()
 
 
 def test_a_text_that_ends_a_turn_is_refused(looked: Looked, renderer: Renderer) -> None:
@@ -213,6 +223,13 @@ def test_weights_that_do_not_fit_are_refused(looked: Looked, renderer: Renderer)
         StageRefused, match=r"memory: weights, gradients and optimizer alone take 1.\d MB, and 2 processors"
     ):
         looked([sft_row(renderer, 0)], machine=small).check()
+
+
+def test_a_batch_of_more_rows_than_there_are_is_told(looked: Looked, renderer: Renderer) -> None:
+    seen = looked([sft_row(renderer, 0)], stage=SFT(set="answers", batch_size=16))
+
+    seen.check()
+    assert "batch_size: 16 rows are more than the 1 that there are" in seen.warnings[0]
 
 
 def test_too_little_free_memory_is_told(looked: Looked, renderer: Renderer) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from curation.decontamination.benchmarks import SHIPPED
 from curation.prompt import EMPTY_THINK, Prompt
@@ -71,14 +71,14 @@ class Evaluation(Sampling):
     @field_validator("modes")
     @classmethod
     def _are_prompts(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for changes in given.values():
-            Prompt().merged(changes)
+        for name, changes in given.items():
+            _check_prompt(changes, f"mode {name}: ")
         return given
 
     @field_validator("prompt")
     @classmethod
     def _is_prompt(cls, given: dict[str, Any]) -> dict[str, Any]:
-        Prompt().merged(given)
+        _check_prompt(given, "")
         return given
 
     @model_validator(mode="after")
@@ -118,6 +118,18 @@ class Condition:
     @property
     def prompt(self) -> dict[str, Any]:
         return {**self.changes, **({"prefill": EMPTY_THINK} if self.budget == 0 else {})}
+
+
+def _check_prompt(changes: Mapping[str, Any], where: str) -> None:
+    """Raises ValueError for what is no change of a prompt."""
+    try:
+        Prompt().merged(changes)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(map(str, wrong["loc"]))
+        unknown = f"is no key of a prompt (those are {', '.join(Prompt.model_fields)})"
+        why = unknown if wrong["type"] == "extra_forbidden" else wrong["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}{key}: {why}") from None
 
 
 def _task(name: str, given: Any) -> Any:
