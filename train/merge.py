@@ -119,6 +119,8 @@ def merge(
     weights = [share / math.fsum(shares) for share in shares]
     if out.exists():
         raise MergeError(f"{out} is there already; give another --out, or remove it")
+    if (above := next(place for place in out.absolute().parents if place.exists())).is_file():
+        raise MergeError(f"{out}: {above} is a file, not a folder; give another --out")
     temporary = out.with_name(f"{out.name}.tmp")
     with ExitStack() as opened:
         first, *others = sources = [Source(folder, opened) for folder in folders]
@@ -173,12 +175,15 @@ def _header(file: Path) -> tuple[int, dict[str, Any]]:
     try:
         with file.open("rb") as opened:
             size = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(size)) if size <= file.stat().st_size else None
-    except (OSError, ValueError) as error:
-        raise MergeError(f"{file} cannot be read ({error}); download it again") from error
-    if not isinstance(header, dict):
-        raise MergeError(f"{file} is no whole safetensors file; download it again")
-    return 8 + size, {name: entry for name, entry in header.items() if name != "__metadata__"}
+            there = file.stat().st_size
+            header = json.loads(opened.read(size)) if size <= there else {}
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        whole = 8 + size + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
+        raise MergeError(f"{file} cannot be read ({type(error).__name__}: {error}); download it again") from error
+    if not entries or whole > there:
+        raise MergeError(f"{file} is no whole safetensors file ({there:,} bytes are there); download it again")
+    return 8 + size, entries
 
 
 def _head_of(file: Path, size: int) -> bytes:

@@ -186,6 +186,20 @@ def test_quantized_weights_are_refused_and_nothing_is_left(models: list[Path], c
     assert not [*tmp_path.glob("out*")]
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.9])
+def test_a_file_that_was_cut_off_is_named(models: list[Path], copied: Path, tmp_path: Path, kept: float) -> None:
+    file = copied / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(MergeError, match=f"{file} (is no whole safetensors file|cannot be read).*download it again"):
+        merge([models[0], copied], [1, 1], tmp_path / "merged", QUIET)
+
+
+def test_a_file_in_the_way_of_the_folder_is_named(models: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MergeError, match=f"{tmp_path / 'file'} is a file, not a folder"):
+        merge(models[:2], [1, 1], tmp_path / "file" / "merged", QUIET)
+
+
 def test_what_is_there_is_not_overwritten(models: list[Path], tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="is there already; give another --out"):
         merged([models[0], models[1]], [1, 1], tmp_path)
