@@ -11,10 +11,11 @@ from curation.balancing.targets import RULE
 from curation.inspect.summary import rows
 from curation.publish import SPLITS, Dataset
 from flows.curate import Outcome
+from flows.recipe import Loaded
 from flows.telling import say
 
 
-def closing(console: Console, outcome: Outcome) -> None:
+def closing(console: Console, outcome: Outcome, loaded: Loaded) -> None:
     dataset = outcome.dataset
     assert dataset is not None
     console.print()
@@ -39,6 +40,8 @@ def closing(console: Console, outcome: Outcome) -> None:
     say(console, f"  cuvee inspect {name} --rows 5")
     if (shown := _with_rows(dataset.manifest)) is not None:
         say(console, f"  cuvee inspect {name} --set {shown} --rows 2")
+    if loaded.training.stages:
+        say(console, f"  cuvee train {shlex.quote(loaded.given or name)} --dry-run")
     if not any(dataset.manifest["sets"].get("rl", {}).get(split, {}).get("rows") for split in SPLITS):
         return
     code = f"import datasets; print(datasets.load_dataset({dataset.folder!r}, 'rl'))"

@@ -147,7 +147,7 @@ def resolve(what: Sequence[str], store: Store, recipe: str | None, overrides: Ma
     asked = Asked(loaded=recipes[names[0]] if names else None)
     for given, name, stage in places:
         if name is None:
-            model = named("WHAT", given, recipe)
+            model = _by_address(named("WHAT", given, recipe), given, store)
             if asked.loaded is not None and asked.loaded.wanted.student is not None:
                 model = asked_as(model, _prompt(asked.loaded))
             _add(asked, _called(given), model)
@@ -177,11 +177,22 @@ def _add_stages(asked: Asked, loaded: Loaded, stage: str | None, store: Store, b
         if folder is not None:
             _add(asked, before + one, trained(loaded, folder))
         elif stage is None:
-            asked.unfinished.append(f"{name}:{one}")
+            asked.unfinished.append(f"{loaded.given}:{one}")
         else:
             raise EvaluationRefused(
-                f"{name}:{one}: the stage is not finished here; `cuvee train {name}:{one}` trains it"
+                f"{loaded.given}:{one}: the stage is not finished here; `cuvee train {loaded.given}:{one}` trains it"
             )
+
+
+def _by_address(model: Model, given: str, store: Store) -> Model:
+    """A model that is named by its server's address has that for its revision: others serve others by the same name."""
+    if model.url is None or not given.startswith(("http://", "https://")):
+        return model
+    store.warn(
+        f"{given}: nobody says which weights it serves; its samples are filed under this address, and asked again they are "
+        "the same. Name it in a recipe (`models`, with a `revision`) where that changes"
+    )
+    return model.model_copy(update={"revision": given.partition("#")[0]})
 
 
 def _add(asked: Asked, name: str, model: Model) -> None:

@@ -165,6 +165,8 @@ class Loaded:
     """The stages that train on them."""
     evaluation: Evaluation = field(default_factory=Evaluation)
     """How what they make is judged."""
+    given: str = ""
+    """What the recipe was called when it was loaded, to be told in commands; its name where it was not loaded."""
 
     @property
     def over_counts(self) -> list[Rule]:
@@ -182,7 +184,7 @@ def load(recipe: str, overrides: Mapping[str, str] | None = None, overlays: Iter
     Raises RecipeError naming every mistake.
     """
     path, raw = read(recipe, overrides or {}, overlays, Known(Recipe.model_fields, ANNOTATORS))
-    return resolve(raw, str(path))
+    return replace(resolve(raw, str(path)), given=recipe)
 
 
 def resolve(raw: Mapping[str, Any], file: str) -> Loaded:

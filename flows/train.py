@@ -58,13 +58,15 @@ def prepare(
     machine: Machine,
     out: str | None = None,
     made: Mapping[str, Path] = MappingProxyType({}),
+    stand_in: bool = False,
 ) -> Prepared:
     """What a stage comes to on this machine. Raises RunError, and what reading the set or the student raises.
 
-    made: models of stages, by name, that are gone on from; of another stage the one that was finished last.
+    made: models of stages, by name, that are gone on from; of another stage the one that was finished last. stand_in: to
+    look only, the student stands for a stage that is not trained yet.
     """
     stage = loaded.training.stages[name]
-    start = _start(loaded, name, dataset, made)
+    start = _start(loaded, name, dataset, made, stand_in)
     files = {split: _files(dataset, stage, split) for split in ("train", "test")}
     con = dataset.store.connect()
     rows = f"select max(tokens) as longest, count(*) as rows from {parquet(files['train'])}" if files["train"] else None
@@ -155,7 +157,7 @@ def trained(store: Store, loaded: Loaded, name: str) -> Path | None:
     return newest(store.root, loaded.recipe.name, name) if store.local else None
 
 
-def _start(loaded: Loaded, name: str, dataset: Dataset, made: Mapping[str, Path]) -> dict[str, Any]:
+def _start(loaded: Loaded, name: str, dataset: Dataset, made: Mapping[str, Path], stand_in: bool) -> dict[str, Any]:
     """The weights, tokenizer and template that a stage starts from."""
     wanted = loaded.wanted
     assert wanted.student is not None
@@ -165,11 +167,12 @@ def _start(loaded: Loaded, name: str, dataset: Dataset, made: Mapping[str, Path]
         template = Path(wanted.student.chat_template).expanduser().read_text(encoding="utf-8")
     start = loaded.training.starts[name]
     if start != STUDENT:
-        if (before := made.get(start) or trained(dataset.store, loaded, start)) is None:
+        if (before := made.get(start) or trained(dataset.store, loaded, start)) is not None:
+            return {"model": str(before), "revision": None, "tokenizer": str(before), "chat_template": template}
+        if not stand_in:
             raise RunError(
-                f"train.{name} starts from {start}, which is not trained yet: cuvee train {loaded.recipe.name}:{start}"
+                f"train.{name} starts from {start}, which is not trained yet: cuvee train {loaded.given}:{start}"
             )
-        return {"model": str(before), "revision": None, "tokenizer": str(before), "chat_template": template}
     if wanted.tokenizer.url is not None:
         raise RunError(
             f"train.{name}: the student {wanted.student.model!r} is reached by `url`, and training needs its weights; name a "
@@ -183,7 +186,7 @@ def _start(loaded: Loaded, name: str, dataset: Dataset, made: Mapping[str, Path]
         "revision": wanted.tokenizer.revision,
         "tokenizer": str(Path(tokenizer).expanduser()) if Path(tokenizer).expanduser().is_dir() else tokenizer,
         "chat_template": template,
-    }
+    } | ({} if start == STUDENT else {"instead_of": start})
 
 
 def _files(dataset: Dataset, stage: Stage, split: str) -> list[str]:

@@ -22,12 +22,11 @@ BEFORE_AFTER = (
 
 def show_settings(console: Console, prepared: Prepared) -> None:
     """Every setting, where it comes from, and TRL's own default where that is another."""
-    start = prepared.settings["start"]["model"]
+    start = prepared.settings["start"]
+    absent = f" (in place of {start['instead_of']}, which is not trained yet)" if "instead_of" in start else ""
+    about = f"{prepared.stage.KIND} on {prepared.stage.set} of {prepared.settings['dataset']}"
     console.print()
-    say(
-        console,
-        f"{prepared.name}: {prepared.stage.KIND} on {prepared.stage.set} of {prepared.settings['dataset']}, from {start}",
-    )
+    say(console, f"{prepared.name}: {about}, from {start['model']}{absent}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("setting", "value", "from", "TRL's default"):
         table.add_column(name, overflow="fold")

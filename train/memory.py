@@ -240,3 +240,14 @@ def _head(trainer: str, model: Size, tokens: int, trained: bool, half: bool, dev
 def optimizer(name: str) -> str:
     """`adamw` of transformers' `adamw_torch_fused`."""
     return next((known for known in STATES if name.startswith(known)), "adamw")
+
+
+def peak_memory() -> int:
+    """The most that this process has held so far: of a GPU where there is one, else of the machine."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10  # Linux counts in KiB

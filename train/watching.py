@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import shutil
+import time
 from typing import Any, TextIO
 
 import torch
@@ -16,6 +17,7 @@ from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from curation.durable import sync
+from train.memory import peak_memory
 from train.run import CHECKPOINTS, COMPLETE, METRICS, STARTED, Run, step_of
 
 TOKENS = "num_tokens"
@@ -122,6 +124,7 @@ class Record(TrainerCallback):
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in logs.items()
         }
+        known |= {"time": round(time.time(), 3), "peak_memory": peak_memory()}
         counted = {name: known[name] + self._tokens for name in (TOKENS, f"eval_{TOKENS}") if name in known}
         self._out.write(json.dumps({"step": state.global_step} | known | counted) + "\n")
         self._out.flush()

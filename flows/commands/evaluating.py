@@ -69,6 +69,8 @@ def evaluate(
         from flows.evaluating import folder_for
         from train.evaluate import write
 
+        if out is not None and Path(out).is_file():
+            raise click.UsageError(f"--out: {out} is a file, not a folder")
         settings: dict[str, Any] = {"n": samples, "max_tokens": max_tokens, "temperature": temperature}
         settings |= {"budgets": None if budgets is None else _budgets(budgets)}
         data = run(

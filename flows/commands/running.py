@@ -111,7 +111,7 @@ def run(
             return
         console = terminal()
         show(console, data)
-        closing(console, outcome)
+        closing(console, outcome, loaded)
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 from curation.inspect.visible import visible
 from flows.telling import find, json_option, json_text, mistakes, pairs, terminal, workspace_option
 
-ON = "The checkpoints are kept: run the same command again to go on."
+ON = "Run the same command again: it goes on from the last whole checkpoint, or anew where there is none."
 
 
 @click.command()
@@ -89,7 +89,7 @@ def train(
         progress, console, told = Progress(quiet=quiet), terminal(), dict[str, Any]()
         devices, made = machine(), dict[str, Path]()
         for name in [wanted] if wanted else stages:
-            prepared = prepare(loaded, name, published, devices, out, made)
+            prepared = prepare(loaded, name, published, devices, out, made, stand_in=dry_run)
             seen = look(
                 dict(prepared.settings), prepared.stage, prepared.renderer, devices, prepared.run.folder, progress
             )
@@ -99,10 +99,7 @@ def train(
                 show_preflight(console, seen)
             seen.check()
             if dry_run:
-                if wanted or name == stages[-1]:
-                    break
-                click.echo(f"{stages[stages.index(name) + 1]} and what follows start from what {name} makes", err=True)
-                break
+                continue
             run = start(prepared, progress, accelerate)
             made[name] = run.folder / MODEL
             told[name] |= outcome(run)

@@ -260,3 +260,25 @@ def test_a_stage_is_named_after_the_recipe_it_is_of(tmp_path: Path) -> None:
     assert staged("demo:sft") == ("demo", "sft")
     assert staged("org/name") is None
     assert staged("http://localhost:8000/v1#name") is None
+
+
+def test_servers_with_models_of_one_name_are_told_apart(fake_server: FakeServer, exam: Path) -> None:
+    with FakeServer() as other:
+        evaluated(f"{fake_server.url}#{NAME}", on=["exam=exam.jsonl"])
+        data = evaluated(f"{other.url}#{NAME}", on=["exam=exam.jsonl"])
+        assert other.asked.total() == 24
+    assert any("nobody says which weights it serves" in warning for warning in data["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"budgets": [16, 16]}, "evaluate.budgets: names a budget twice"),
+        ({"modes": {"short": {"mode": 1}}}, "evaluate.modes: mode short: mode: is no key of a prompt"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(
+    fake_server: FakeServer, exam: Path, settings: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(EvaluationRefused, match=told):
+        evaluated(f"{fake_server.url}#{NAME}", on=["exam=exam.jsonl"], settings=settings)

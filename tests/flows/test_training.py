@@ -100,8 +100,11 @@ def test_a_folder_of_another_run_is_refused_with_what_differs(trainable: Lab, tm
 def test_a_stage_starts_from_the_one_before_it(trainable: Lab) -> None:
     trainable.recipe["train"]["dpo"] = {"set": "preference", "batch_size": 8}
 
-    with pytest.raises(RunError, match="starts from sft, which is not trained yet: cuvee train lab:sft"):
+    with pytest.raises(RunError, match=r"starts from sft, which is not trained yet: cuvee train .*recipe.yaml:sft"):
         of_stage(trainable, "dpo")
+
+    looked = prepare(loaded(trainable), "dpo", published(trainable), CPU, stand_in=True)
+    assert looked.settings["start"]["instead_of"] == "sft"
 
     done = trainable.workspace / "runs" / "lab.sft" / "0123" / "model"
     done.parent.mkdir(parents=True)

@@ -50,8 +50,8 @@ def weights(run: Run) -> bytes:
 
 
 def said(run: Run) -> list[dict[str, Any]]:
-    """The metrics without what depends on the clock."""
-    timed = ("runtime", "per_second", "preparation_time")
+    """The metrics without what depends on the clock, and on what the process had done before."""
+    timed = ("runtime", "per_second", "time", "peak_memory")
     return [{name: one for name, one in line.items() if not name.endswith(timed)} for line in run.metrics()]
 
 

@@ -81,6 +81,13 @@ class Evaluation(Sampling):
         _check_prompt(given, "")
         return given
 
+    @field_validator("budgets")
+    @classmethod
+    def _each_once(cls, given: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        if len(set(given)) < len(given):
+            raise ValueError("names a budget twice; each is compared once")
+        return given
+
     @model_validator(mode="after")
     def _fits(self) -> "Evaluation":
         if not self.temperature and self.n > 1:
