@@ -72,6 +72,8 @@ def _query(source: Source, schema: pa.Schema) -> str:
         elif name in own:
             value = text(quoted(name), f"columns.{name}")
         elif name == "prompt":
+            if not columns.names:
+                raise SourceError("has no columns: none of its first rows could be read as it says it is written")
             raise SourceError(
                 "columns.prompt: the source has no column `prompt`; say which SQL value it is, "
                 f"for example `columns: {{prompt: {columns.names[0] if columns.names else 'question'}}}`. "
@@ -124,6 +126,8 @@ def _check(key: str, mapped: pa.Table, batch: pa.Table) -> tuple[pa.Table, list[
     for row in mapped.to_pylist():
         try:
             row["messages"] = _turns(row["messages"])
+            if row["verifier"] == "math" and row["answer"] is not None:
+                row["answer"] = _one_answer(row["answer"])
             _refuse(row)
         except _Refused as refusal:
             refused[row["row"]] = str(refusal)
@@ -170,6 +174,23 @@ def _turns(text: str | None) -> list[dict[str, str]]:
     if not all(isinstance(turn.get(name), str) for turn in found for name in ("role", "content")):
         raise _Refused("messages is not a list of {role, content}")
     return found
+
+
+def _one_answer(text: str) -> str:
+    """The answer, also of a list of one: as OlympiadBench has them, and nothing that a model would write."""
+    if not text.lstrip().startswith('["'):
+        return text
+    try:
+        answers = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not all(isinstance(one, str) for one in answers):
+        return text
+    if len(answers) != 1:
+        raise _Refused(
+            f"answer is a list of {len(answers)}, and math compares one (`columns: {{answer: ...}}`): {text}"
+        )
+    return str(answers[0])
 
 
 def _json(name: str, text: str) -> Any:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -35,6 +36,8 @@ __all__ += ["api_key", "check", "identity", "serve", "served_name"]
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+PORTS = range(16_384, 32_768)
+"""Below those that Linux gives to whoever takes any (net.ipv4.ip_local_port_range)."""
 Addresses = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
@@ -245,7 +248,11 @@ def api_key(model: Model) -> str | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has now, and that the system does not give to those who take any: the server listens there only
+    when its model is loaded.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return int(port)

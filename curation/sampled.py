@@ -152,7 +152,7 @@ class Sampled(Annotator, Sampling):
                 f"{name}: {ungradable} problems name no verifier and are not sampled; what it measures stays unknown for "
                 "them. Give their source a `verifier`"
             )
-        self._warn_of_cut_off(work, name, known.outcomes)
+        self.warn_of_cut_off(work, name, known.outcomes)
         if errors := self.failed(groups, known.outcomes):
             work.store.warn(
                 f"{name}: {errors:,} {self.UNIT} are neither right nor wrong, as their grader failed; `cuvee why` gives the "
@@ -177,7 +177,8 @@ class Sampled(Annotator, Sampling):
                 judged = {key: value - before[key] for key, value in graders.cost.told().items()}
                 work.drawn[name] |= {f"judge_{key}": value for key, value in judged.items() if value}
 
-    def _warn_of_cut_off(self, work: Work, name: str, outcomes: Outcomes) -> None:
+    def warn_of_cut_off(self, work: Work, name: str, outcomes: Outcomes) -> None:
+        """Says so when many samples were cut off."""
         cut_off, missing = (outcomes.codes.count(code) for code in (CUT_OFF, MISSING))
         drawn = len(outcomes.codes) - missing
         if cut_off > CUT_OFF_WARNING * drawn:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from curation.inspect.visible import one_line, plain
 from flows.telling import say
+from train.evaluate import SHOWN
 
 Condition = tuple[str, str, int | None]
 """Task, mode, budget."""
@@ -58,7 +59,8 @@ def show(console: Console, data: Mapping[str, Any]) -> None:
     drawn = sum(one.get("drawn", 0) + one.get("continued", 0) for one in data["drawn"].values())
     say(console, f"Drawn now: {drawn:,} samples." if drawn else "Nothing was drawn: every sample was in the workspace.")
     for file in data.get("files", ()):
-        say(console, f"wrote {file}")
+        few = f" ({SHOWN} problems of each task; the workspace has all)" if str(file).endswith(".jsonl") else ""
+        say(console, f"wrote {file}{few}")
 
 
 def _condition(result: Mapping[str, Any]) -> Condition:

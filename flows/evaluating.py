@@ -150,7 +150,7 @@ def resolve(what: Sequence[str], store: Store, recipe: str | None, overrides: Ma
             model = _by_address(named("WHAT", given, recipe), given, store)
             if asked.loaded is not None and asked.loaded.wanted.student is not None:
                 model = asked_as(model, _prompt(asked.loaded))
-            _add(asked, _called(given), model)
+            _add(asked, given if (called := _called(given)) in asked.models else called, model)
             continue
         loaded = recipes[name]
         before = "" if loaded is asked.loaded else f"{loaded.recipe.name}:"

@@ -110,6 +110,8 @@ def prepare(
         "resolved": [list(one) for one in resolved.settings],
         "recipe": loaded.resolved,
     }
+    if folder.is_file():
+        raise RunError(f"--out: {folder} is a file, not a folder")
     run = Run(folder.resolve())
     _same(run, settings)
     student = loaded.wanted.student
@@ -237,12 +239,13 @@ def _command(run: Run, machine: Machine, accelerate: str | None) -> list[str]:
         "-m",
         "accelerate.commands.launch",
         "--config_file",
-        str(_config(accelerate or "multi_gpu")),
+        str(config(accelerate or "multi_gpu")),
     ]
     return [*launch, "--num_processes", str(machine.devices), *worker]
 
 
-def _config(name: str) -> Path:
+def config(name: str) -> Path:
+    """accelerate's configuration by the name that TRL ships it under, or a file. Raises RunError."""
     if (file := Path(name).expanduser()).is_file():
         return file.resolve()
     found = find_spec("trl")
@@ -293,7 +296,7 @@ def _why(run: Run, code: int) -> str:
 def _kept(run: Run) -> str:
     if not (whole := run.checkpoints):
         return ". No checkpoint had been written: the same command starts anew"
-    return f". Kept: {whole[-1]}; the same command goes on from there"
+    return f". Kept: {whole[-1]}; the same command goes on from there (if it is that which fails, remove it)"
 
 
 __all__ = ["MODEL", "Prepared", "prepare", "train", "trained"]

@@ -6,7 +6,7 @@ One model is served at a time, and only while samples of it are missing.
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 
 from curation.annotate import Work
 from curation.judge import Judge
-from curation.model import Model, identity, served_name
+from curation.model import Model, identity
 from curation.pool import Pool
 from curation.progress import Progress
 from curation.prompt import Prompt
+from curation.sampled import CUT_OFF_WARNING
 from curation.store import Store
 from train.evaluation.compare import compare
 from train.evaluation.drawing import Answered, Problems, answers, pose
@@ -90,7 +91,7 @@ def evaluate(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code_version": version("cuvee"),
         "settings": settings.model_dump(mode="json", exclude_defaults=True),
-        "models": {name: {"model": served_name(model), "identity": identity(model)} for name, model in models.items()},
+        "models": {name: {"model": model.model, "identity": identity(model)} for name, model in models.items()},
         "tasks": [*tasks],
         "modes": [*settings.modes],
         "budgets": [*settings.budgets],
@@ -100,7 +101,7 @@ def evaluate(
         "comparisons": comparisons,
         "samples": samples,
         "drawn": drawn,
-        "advice": [said for _, said in wide.values()],
+        "advice": [*_cut_off(results, settings.max_tokens), *(said for _, said in wide.values())],
         "warnings": store.warnings,
     }
 
@@ -134,6 +135,17 @@ def _advice(task: str, name: str, found: list[Answered], n: int) -> tuple[float,
         f"{task} has {len(found)} problems: {name}'s accuracy is known to ±{100 * now:.1f} points. With n: {MANY_SAMPLES} "
         f"instead of {n} it would be about ±{100 * then:.1f}; what is there is kept"
     )
+
+
+def _cut_off(results: Sequence[Mapping[str, Any]], max_tokens: int) -> list[str]:
+    """What a longer limit would do, where many answers are cut off."""
+    most = max(results, key=lambda one: one["cut_off"] or 0.0, default=None)
+    if most is None or (most["cut_off"] or 0.0) <= CUT_OFF_WARNING:
+        return []
+    return [
+        f"{most['cut_off']:.0%} of {most['model']}'s answers to {most['task']} are cut off at {max_tokens:,} tokens and count as "
+        "wrong; with a larger max_tokens they are gone on with, not drawn again"
+    ]
 
 
 def _shown(where: Mapping[str, Any], found: list[Answered]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 settings.json       what is trained: written before anything starts; what shapes the result is in the folder's name
 metrics.jsonl       a line a logged step
 tensorboard/        the same, as event files
-checkpoints/        transformers' checkpoints, each with a file `complete` written last
+checkpoints/        transformers' checkpoints, each with a file `complete` written last, which has the sizes of the others
 model/              the result: renamed to its name when all of it is there, so its being there says that the stage is done
 error.json          why the training process ended, when it could tell
 train.log           its output
@@ -57,9 +57,9 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """The checkpoints that are whole, oldest first."""
+        """The checkpoints that are whole, oldest first: those whose files are all there, as long as they were written."""
         folders = (self.folder / CHECKPOINTS).glob("checkpoint-*")
-        return sorted((one for one in folders if (one / COMPLETE).is_file()), key=step_of)
+        return sorted((one for one in folders if _is_whole(one)), key=step_of)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The logged steps; a line that a kill cut off is left out."""
@@ -108,6 +108,25 @@ class Run:
             except BlockingIOError:
                 raise RunError(f"{self.folder} is being trained by another process; wait for it, or end it") from None
             yield
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Says of a checkpoint that all of it is there, and how long its files are; all of it is on the disk then."""
+    files = [file for file in checkpoint.rglob("*") if file.is_file()]
+    for file in files:
+        sync(file)
+    mark = checkpoint / COMPLETE
+    mark.write_text(json.dumps({str(file.relative_to(checkpoint)): file.stat().st_size for file in files}))
+    sync(mark)
+    sync(checkpoint)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / COMPLETE).read_text())
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def step_of(checkpoint: Path) -> int:

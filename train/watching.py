@@ -16,9 +16,8 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from curation.durable import sync
 from train.memory import peak_memory
-from train.run import CHECKPOINTS, COMPLETE, METRICS, STARTED, Run, step_of
+from train.run import CHECKPOINTS, COMPLETE, METRICS, STARTED, Run, mark_whole, step_of
 
 TOKENS = "num_tokens"
 """Tokens trained so far, as TRL counts them: from 0 in every process."""
@@ -134,11 +133,7 @@ class Record(TrainerCallback):
         if not state.is_world_process_zero:
             return
         folder = self.run.folder / CHECKPOINTS / f"checkpoint-{state.global_step}"
-        for file in folder.rglob("*"):
-            sync(file)
-        (folder / COMPLETE).touch()
-        sync(folder / COMPLETE)
-        sync(folder)
+        mark_whole(folder)
         # Not left to transformers, which removes the old ones before this one has its mark.
         for old in self.run.checkpoints[: -self.keep] if self.keep else []:
             (old / COMPLETE).unlink()

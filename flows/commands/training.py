@@ -69,7 +69,7 @@ def train(
         from flows.named import staged
         from flows.preflighted import show as show_preflight
         from flows.recipe import load
-        from flows.train import prepare
+        from flows.train import config, prepare
         from flows.train import train as start
         from flows.trained import outcome, show_outcome, show_settings
         from train.memory import machine
@@ -85,6 +85,8 @@ def train(
             raise click.UsageError(f"{path} has no stage {wanted!r}; it has {', '.join(stages)}")
         if out is not None and not wanted and len(stages) > 1:
             raise click.UsageError(f"--out: say which stage: {path}:{stages[0]}")
+        if accelerate is not None:
+            config(accelerate)  # told before the set is looked at
         published = find(dataset or loaded.recipe.name, workspace)
         progress, console, told = Progress(quiet=quiet), terminal(), dict[str, Any]()
         devices, made = machine(), dict[str, Path]()

@@ -113,6 +113,20 @@ def test_a_struct_made_in_the_recipe_is_arguments_of_the_verifier(reader: Reader
     assert row["verifier_args"] == '{"digits":3}'
 
 
+@pytest.mark.parametrize(
+    ("answer", "verifier", "is_"),
+    [
+        (["1"], "math", "1"),
+        ('["x \\in y"', "math", '["x \\in y"'),
+        ([1, 2], "math", "[1,2]"),
+        (["1"], "exact", '["1"]'),
+    ],
+)
+def test_an_answer_in_a_list_of_one_is_that_answer(reader: Reader, answer: Any, verifier: str, is_: str) -> None:
+    [row] = reader.mapped([{"prompt": "p", "answer": answer, "verifier": verifier}])
+    assert row["answer"] == is_
+
+
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi ü"}]
 
 
@@ -137,6 +151,10 @@ def test_messages_are_read_from_json_and_from_nested_columns(tmp_path: Path) -> 
         ({"answer": "1"}, "no prompt"),
         ({"prompt": " \n"}, "no prompt"),
         ({"prompt": "p", "verifier": "mathh"}, "unknown verifier"),
+        (
+            {"prompt": "p", "verifier": "math", "answer": ["1", "2"]},
+            "answer is a list of 2, and math compares one (`columns",
+        ),
         ({"prompt": "p", "verifier_args": "{"}, "verifier_args is not JSON"),
         ({"prompt": "p", "verifier_args": [1]}, "verifier_args is not a JSON object"),
         (

@@ -74,6 +74,22 @@ def test_an_interruption_is_seen_neither_in_the_weights_nor_in_the_metrics(run: 
     assert [line["step"] for line in lines if "eval_loss" in line] == [0, STEPS]
 
 
+@pytest.mark.parametrize("damage", ["cut off", "gone"])
+def test_a_checkpoint_with_a_damaged_file_is_not_gone_on_from(run: Run, damage: str) -> None:
+    assert worker.main(str(run.folder)) == 0
+    lines, last = said(run), run.checkpoints[-1]
+    shutil.rmtree(run.folder / MODEL)
+    file = last / "optimizer.pt"
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    assert last not in run.checkpoints
+
+    assert worker.main(str(run.folder)) == 0
+    assert said(run) == lines
+
+
 def test_a_line_that_was_cut_off_and_steps_after_the_checkpoint_are_written_again(run: Run) -> None:
     assert worker.main(str(run.folder)) == 0
     lines = said(run)

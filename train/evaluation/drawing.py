@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from curation.annotate import Work, count
 from curation.duck import arrow, literal
+from curation.outcomes import Outcomes
 from curation.rollouts import Rollouts, Sampling, Scored
 from curation.sampled import Sampled
 from curation.settling import never
@@ -91,7 +92,6 @@ class Answers(Sampled):
 
     NAME: ClassVar[str] = "evaluation"
     COLUMNS: ClassVar[pa.Schema] = pa.schema([])
-    WHEN_CUT_OFF: ClassVar[str] = "raise it (cut-off samples are continued, not drawn again)"
 
     template: str | None = None
     """Text of the chat template that the model is served with in place of its own."""
@@ -101,6 +101,9 @@ class Answers(Sampled):
 
     logprobs: bool = True
     """Whether samples that are drawn now come with their log-probability."""
+
+    def warn_of_cut_off(self, work: Work, name: str, outcomes: Outcomes) -> None:
+        """Told once, of all models and tasks together (evaluate.py)."""
 
     def sampling(self) -> Sampling:
         plain = super().sampling()
