@@ -57,7 +57,7 @@ _ONE_OF = {script: re.compile(f"[{letters}]") for script, letters in _LETTERS.it
 _PACKED = re.compile(f"[{_LETTERS['Han']}{_LETTERS['Kana']}{_LETTERS['Thai']}]")
 _WITH = {"ja": ("Han", "Kana"), "ko": ("Hangul", "Han")}
 """Scripts of a language, where it is not its own alone."""
-_LATIN = re.compile(rf"[A-Za-z][a-z'’]*(?:[ ,]+[A-Za-z][a-z'’]*){{{LATIN_RUN - 1},}}")
+_LATIN = re.compile(rf"(?<![a-z'’])[A-Za-z][a-z'’]*(?:[ ,]+[A-Za-z][a-z'’]*){{{LATIN_RUN - 1},}}")
 _QUOTED = r"[「『《“\"‘][^」』》”\"’\n]{1,60}[」』》”\"’]|[(（【\[][^)）】\]\n]{1,40}[)）】\]]"
 _LETTERED = r"\pL{2}"
 _SENTENCES = r"[.!?。！？\n]+"
