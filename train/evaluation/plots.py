@@ -20,16 +20,16 @@ def plots(data: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def condition(result: Mapping[str, Any], budget: bool = True) -> str:
+def condition(result: Mapping[str, Any], budget: bool = True, between: str = " ") -> str:
     """Task, mode and budget of a result in a few words."""
     words = [result["task"], result["mode"]]
     words += [f"budget {result['budget']}"] if budget and result["budget"] is not None else []
-    return " ".join(filter(None, words))
+    return between.join(filter(None, words))
 
 
 def _accuracy(data: Mapping[str, Any]) -> str:
     """A bar a model, with its interval, side by side for every task and mode."""
-    conditions = list(dict.fromkeys(condition(result) for result in data["results"]))
+    conditions = list(dict.fromkeys(condition(result, between="\n") for result in data["results"]))
     names = list(data["models"])
     figure, (axes,) = _figure(max(4.5, 1.2 + 1.1 * len(conditions), 0.4 * len(conditions) * (len(names) + 1)))
     width = 0.8 / len(names)
@@ -38,7 +38,7 @@ def _accuracy(data: Mapping[str, Any]) -> str:
             rate = result["accuracy"]
             if result["model"] != name or rate["rate"] is None:
                 continue
-            at = conditions.index(condition(result)) + (number - (len(names) - 1) / 2) * width
+            at = conditions.index(condition(result, between="\n")) + (number - (len(names) - 1) / 2) * width
             axes.bar(at, rate["rate"], width * 0.92, color=_colour(number))
             axes.errorbar(at, rate["rate"], yerr=_error(rate), color=INK, capsize=2.5, linewidth=1)
     axes.set_xticks(range(len(conditions)), [_safe(one) for one in conditions])
@@ -98,7 +98,7 @@ def _reliability(data: Mapping[str, Any], kind: str) -> str:
             "share of the majority answer" if kind == "agreement" else "probability a token (geometric mean)"
         )
         axes.set_ylabel("share that is right")
-        axes.legend(frameon=False, fontsize=7, loc="upper left")
+        axes.legend(frameon=False, fontsize=7, loc="best")
     for axes in panels[len(conditions) :]:
         axes.set_visible(False)
     return _svg(figure)
