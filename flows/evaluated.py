@@ -97,7 +97,7 @@ def _change(console: Console, change: Mapping[str, Any]) -> None:
         console.print(f"{pair}: no problem is known of both")
         return
     told = f"{_points(change['difference'])} points ({_points(change['low'])} to {_points(change['high'])})"
-    told += f", p = {change['p']:.3f}{_mark(change)}"
+    told += f", p {_chance(change['p'])}{_mark(change)}"
     told = f"[{style}]{told}[/]" if (style := _style(change)) else told
     left = f", without {change['left_out']:,} problems that are not known of both" if change["left_out"] else ""
     console.print(f"{pair}: {told}{left}")
@@ -161,6 +161,10 @@ def _style(change: Mapping[str, Any]) -> str:
     if change["p"] >= SIGNIFICANT:
         return ""
     return "green" if change["difference"] > 0 else "red"
+
+
+def _chance(p: float) -> str:
+    return f"= {p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def _mark(change: Mapping[str, Any]) -> str:

@@ -8,12 +8,13 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from curation.verify import VERIFIERS
 from train.evaluation.calibration import Claim, calibration
 from train.evaluation.compare import NotPaired, compare, interval, sign_flip
 from train.evaluation.drawing import Answered, Sample
 from train.evaluation.estimates import Counted, bounds, effective, pass_at, powers, student
 from train.evaluation.estimates import interval as of_rate
-from train.evaluation.majority import majorities
+from train.evaluation.majority import AS_TEXT, majorities
 from train.evaluation.measured import measured
 from train.evaluation.settings import Evaluation
 
@@ -178,7 +179,8 @@ def test_the_majority_is_what_most_samples_answer() -> None:
 def test_answers_that_are_only_scored_are_equal_as_text() -> None:
     found = problem("scored", sample(0, *WRONG), sample(1, *RIGHT), sample(2, *WRONG), sample(3, "wrong", "6"))
     code = problem("code", sample(0, *RIGHT), sample(1, *RIGHT))
-    found.verifier, code.verifier = "reasoning_gym", "code"
+    [found.verifier], code.verifier = AS_TEXT, "code"
+    assert found.verifier in VERIFIERS
     assert majorities([found, code]) == {"scored": Claim(0.5, 0)}
 
 

@@ -13,7 +13,7 @@ from train.evaluation.drawing import Answered
 
 AGREE = 1 / 1024
 """So low that every answer is sorted, until there are too many: ties count here."""
-AS_TEXT = {"reasoning_gym": "exact"}
+AS_TEXT = {"reasoning-gym": "exact"}
 """Verifiers that score an answer and cannot compare two, where equal text tells: by the verifier that compares that."""
 ROUNDS = 4
 """Times that answers are sorted into more classes: 8 each."""
