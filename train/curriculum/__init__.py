@@ -1,0 +1,1 @@
+"""Which problems RL trains on next."""
