@@ -139,6 +139,8 @@ def _finish(run: Run, trainer: Any, tokenizer: Any) -> None:
     trainer.accelerator.wait_for_everyone()
     if sharded:
         trainer.save_model(str(temporary))
+        if run.settings.get("lora") and trainer.is_world_process_zero():
+            merge_adapters(temporary, _model(run.settings, tokenizer).float())
     elif trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
@@ -151,6 +153,16 @@ def _finish(run: Run, trainer: Any, tokenizer: Any) -> None:
         temporary.rename(run.folder / MODEL)
         sync(run.folder)
         shutil.rmtree(run.folder / "cache", ignore_errors=True)
+
+
+def merge_adapters(folder: Path, model: Any) -> None:
+    """Makes of a folder with adapters one with the whole model. model: what they were trained on, on the processor."""
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    for file in folder.glob("adapter_*"):
+        file.unlink()
+    merged.save_pretrained(folder)
 
 
 def _newest(run: Run) -> str | None:

@@ -147,3 +147,24 @@ def test_simpo_trains_the_tokens_that_the_template_writes(model_folder: Path, tm
         expected = renderer.labels(row["prompt"], row[answer])
         assert (made[f"{answer}_input_ids"], made[f"{answer}_labels"]) == expected
     assert tokenizer.decode([token for token in made["chosen_labels"] if token != -100]) == "3<|im_end|>\n"
+
+
+def test_adapters_of_a_sharded_training_are_merged(tmp_path: Path) -> None:
+    """As they come from a training whose weights lie on several devices: written by themselves."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    tiny = tiny_model(tmp_path / "tiny")
+    given = torch.tensor([[1, 2, 3]])
+    torch.manual_seed(0)
+    adapted: Any = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny), LoraConfig(target_modules="all-linear", init_lora_weights=False)
+    )
+    wanted = adapted(given).logits
+    adapted.save_pretrained(tmp_path / "run")
+
+    worker.merge_adapters(tmp_path / "run", AutoModelForCausalLM.from_pretrained(tiny))
+
+    assert not [*(tmp_path / "run").glob("adapter_*")]
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+    torch.testing.assert_close(merged(given).logits, wanted, atol=1e-4, rtol=1e-4)
