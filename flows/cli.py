@@ -8,6 +8,7 @@ import click
 from flows.commands.contamination import contamination
 from flows.commands.deciding import diff, sweep
 from flows.commands.evaluating import evaluate
+from flows.commands.export import export
 from flows.commands.importing import import_
 from flows.commands.looking import inspect, why
 from flows.commands.merging import merge
@@ -53,6 +54,7 @@ for command in (
     evaluate,
     contamination,
     tags,
+    export,
     push,
     recipes,
 ):
