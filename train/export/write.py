@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curation.durable import sync
 from curation.progress import Progress
 from curation.publish import Dataset
 from train.export.asked import Asked, asked
@@ -150,7 +151,7 @@ def _rename(temporary: Path, folder: Path, replaces: bool) -> None:
         shutil.rmtree(before)
     else:
         temporary.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def _record(done: Exported, temporary: Path) -> dict[str, Any]:
@@ -179,14 +180,6 @@ def told(one: ExportedSet) -> dict[str, Any]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 __all__ = ["ExportError", "Exported", "ExportedSet", "export", "kinds", "told"]
