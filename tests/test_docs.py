@@ -40,7 +40,7 @@ def test_the_map_names_only_files_that_are_there() -> None:
 
 def test_the_map_names_every_file() -> None:
     shown = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
-    for folder in ("curation", "distill", "flows"):
+    for folder in ("curation", "distill", "flows", "train"):
         for file in (ROOT / folder).glob("*.py"):
             assert file.name in shown or file.name == "__init__.py", file.name
 

@@ -18,6 +18,7 @@ from lab import Lab, sums
 from flows.cli import main
 from flows.closing import closing
 from flows.curate import Outcome, StepFailed
+from flows.recipe import load
 from flows.telling import AGAIN, terminal
 
 CUVEE = Path(sys.executable).parent / "cuvee"
@@ -229,7 +230,7 @@ def test_paths_are_printed_as_they_are(lab: Lab, capsys: pytest.CaptureFixture[s
     lab.workspace = lab.folder / 'w[/]x "it\'s" $HOME'
     outcome = lab()
     assert outcome.dataset is not None
-    closing(terminal(), outcome)
+    closing(terminal(), outcome, load(str(lab.write())))
     shown = capsys.readouterr().out
     assert f"Published {outcome.dataset.ref} in {outcome.dataset.folder}\n" in shown
     line = next(line for line in shown.splitlines() if line.startswith("  python -c"))
