@@ -129,7 +129,11 @@ def _evaluate(
 
 
 def student(loaded: Loaded) -> Model:
-    """The recipe's student, asked as the sets put problems to it. Raises EvaluationRefused."""
+    """The recipe's student, asked as the sets put problems to it; without one the policy of its RL. Raises EvaluationRefused."""
+    policy = loaded.training.policy
+    if loaded.wanted.student is None and loaded.training.stages and policy is not None:
+        model = loaded.recipe.models[policy.model]
+        return asked_as(model, model.prompt.merged(policy.prompt))
     name = _student(loaded).model
     return asked_as(loaded.recipe.models[name], _prompt(loaded))
 
@@ -240,7 +244,7 @@ def _prompt(loaded: Loaded) -> Prompt:
 
 
 def _template(loaded: Loaded) -> str | None:
-    return _student(loaded).chat_template
+    return None if loaded.wanted.student is None else loaded.wanted.student.chat_template
 
 
 # ---- settings

@@ -10,6 +10,7 @@ from distill.inspect import rendered
 from flows.telling import say
 from train.memory import Estimate, told
 from train.preflight import Preflight
+from train.rl_preflight import RLPreflight
 from train.rows import Lengths
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "head", "process")
@@ -24,7 +25,9 @@ def show(console: Console, seen: Preflight) -> None:
         _show_lengths(console, seen.splits)
         for note in seen.notes:
             say(console, f"template: {note}")
-    if seen.steps is not None and train is not None:
+    if isinstance(seen, RLPreflight):
+        _show_problems(console, seen)
+    if seen.steps is not None:
         least = "at least " if seen.steps.packed else ""
         say(
             console,
@@ -40,6 +43,33 @@ def show(console: Console, seen: Preflight) -> None:
     for style, lines in (("yellow", seen.warnings), ("red", seen.problems)):
         for line in lines:
             console.print(Text(visible(line), style), soft_wrap=True)
+
+
+def _show_problems(console: Console, seen: RLPreflight) -> None:
+    """What the policy is asked, and what it would be paid."""
+    console.print()
+    for text in seen.shown:
+        for line in text.splitlines() or [""]:
+            console.print(Text(f"│ {visible(line)}"), soft_wrap=True)
+        console.print()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("split", "problems", "tokens", "longest", "open a think block"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split, found in seen.prompts.items():
+        table.add_row(split, *(f"{count:,}" for count in (found.rows, found.tokens, found.longest, found.opened)))
+    console.print(table)
+    if seen.tried:
+        console.print()
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("a completion that gives", "right", "wrong", "unknown", "reward"):
+            table.add_column(name, justify="left" if name.startswith("a ") else "right")
+        for one in seen.tried:
+            mean = "unknown" if one.mean is None else f"{one.mean:.3g}"
+            table.add_row(one.kind, *(f"{count:,}" for count in (one.right, one.wrong, one.unknown)), mean)
+        console.print(table)
+    console.print()
+    if seen.band is not None:
+        say(console, str(seen.band))
 
 
 def _show_lengths(console: Console, splits: dict[str, Lengths]) -> None:

@@ -31,6 +31,7 @@ from curation.model import Model, ModelError, check
 from curation.near_in_meaning import NearInMeaning
 from curation.pass_rate import PassRate
 from curation.prompt import Prompt
+from curation.rollouts import Sampling
 from curation.rules import Measured, Rule, RuleError
 from curation.screen import Screen
 from curation.source import Source, SourceError
@@ -42,8 +43,11 @@ from flows import recipe_sets, recipe_train
 from flows.overlay import Known
 from flows.recipe_file import SHIPPED, RecipeError, dump, locate, read, shipped_names
 from flows.recipe_sets import Wanted
-from flows.recipe_train import RLStage, Training
+from flows.recipe_train import Policy, Training
+from train.arguments import AsMeasured
 from train.evaluation.settings import Evaluation
+from train.rl_stage import RLStage
+from train.stage import POLICY
 
 __all__ = ["ANNOTATORS", "SHIPPED", "AnnotatorStep", "Loaded", "Recipe", "RecipeError"]
 __all__ += ["dump", "load", "locate", "resolve", "shipped_names"]
@@ -68,6 +72,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 IDENTIFIER = r"[a-z][a-z0-9_]*"
 LICENSES = "licenses"
 """Name of the rule that `allow_licenses` is."""
+MEASURED = ("temperature", "top_p", "max_tokens", "top_k", "min_p", "repetition_penalty")
+"""Settings of a pass rate that RL takes over where it says nothing."""
 TAKEN = {"pool", RULE, "publish"}
 """Steps of a run that are no annotator's."""
 
@@ -109,7 +115,8 @@ class Recipe(BaseModel):
     sets: dict[str, dict[str, Any] | None] = {"rl": {}}
     """The sets to build, each a config of the dataset: rl, sft, fusion, preference, process, or a name of one's own with `is`."""
     train: dict[str, dict[str, Any] | None] = {}
-    """The training stages in order: sft, dpo, dpo_norm, simpo, reward, rl, or a name of one's own with `is`."""
+    """The training stages in order: sft, dpo, dpo_norm, simpo, reward, grpo, r1, dr_grpo, dapo, rloo, online_rft, kimi, ppo,
+    rl (grpo, unless `is` says another), or a name of one's own with `is`."""
     evaluate: dict[str, Any] | None = None
     """How models are judged, before and after training: `n`, `max_tokens`, `tasks`, `modes`, ..."""
     differs: list[str] = []
@@ -203,8 +210,7 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
             check(model)
         except ModelError as error:
             mistakes.append(f"models.{name}.{error}")
-    rl, wrong = recipe_train.rl_stage(recipe.train, _mistakes)
-    mistakes += wrong
+    rl = recipe_train.rl_stage(recipe.train)
     steps = []
     for key, settings in recipe.annotate.items():
         step, wrong = _step(key, settings or {}, recipe, rl)
@@ -245,7 +251,8 @@ def resolve(raw: Mapping[str, Any], file: str) -> Loaded:
         _mistakes,
     )
     mistakes += wrong
-    training, wrong = recipe_train.resolve(recipe.train, wanted.sets, recipe.student is not None, _mistakes)
+    policy = _policy(recipe.models, steps)
+    training, wrong = recipe_train.resolve(recipe.train, wanted.sets, recipe.student is not None, policy, _mistakes)
     mistakes += wrong
     evaluation, wrong = _evaluation(recipe, judge is not None)
     if mistakes := mistakes + wrong:
@@ -273,23 +280,51 @@ def _with_condition(step: AnnotatorStep, above: list[AnnotatorStep]) -> Annotato
 
 def _as_rl(settings: dict[str, Any], rl: RLStage) -> dict[str, Any]:
     """Settings of a pass-rate annotator: what it leaves open is as RL will sample."""
-    settings = rl.model_dump(exclude_none=True) | settings
+    settings = _sampled(rl) | settings
     length = settings.get("max_tokens")
     if isinstance(length, int) and rl.max_tokens is not None and length < rl.max_tokens:
         settings = {"cut_off": "unknown"} | settings
     return settings
 
 
+def _sampled(rl: RLStage) -> dict[str, Any]:
+    """What a stage says of how it samples."""
+    return rl.model_dump(include={"temperature", "top_p", "max_tokens"}, exclude_none=True)
+
+
 def _unlike_rl(rl: RLStage | None, steps: list[AnnotatorStep]) -> list[str]:
     if rl is None:
         return []
-    return [
+    rates = [step for step in steps if isinstance(step.annotator, PassRate)]
+    found = [
         f"annotate.{step.key}.{name} is {own} and train.rl.{name} {wanted}: difficulty is measured otherwise than RL samples"
-        for step in steps
-        if isinstance(step.annotator, PassRate)
-        for name, wanted in rl.model_dump(exclude_none=True).items()
+        for step in rates
+        for name, wanted in _sampled(rl).items()
         if (own := getattr(step.annotator, name)) != wanted
     ]
+    nobody = Sampling()
+    return found + [
+        f"annotate.{step.key}.{name} is {own}, and RL samples without: difficulty is measured otherwise than RL samples"
+        for step in rates
+        for name in ("presence_penalty", "frequency_penalty", "thinking_budget")
+        if (own := getattr(step.annotator, name)) != getattr(nobody, name)
+    ]
+
+
+def _policy(models: Mapping[str, Model], steps: list[AnnotatorStep]) -> Policy | None:
+    """The model that RL starts from where there is no student: the one whose pass rates are measured; else the one called
+    `policy`, or the only one.
+    """
+    rates = [step for step in steps if isinstance(step.annotator, PassRate)]
+    if not rates:
+        names = [name for name in models if name == POLICY] or [*models]
+        return Policy(names[0]) if len(names) == 1 else None
+    step = next((step for step in rates if step.key == PassRate.NAME), rates[0])
+    rate = step.annotator
+    assert isinstance(rate, PassRate)
+    sampling = {key: getattr(rate, key) for key in MEASURED}
+    counts = f"{step.prefix}passes", f"{step.prefix}fails"
+    return Policy(rate.model, rate.prompt, AsMeasured(sampling, f"annotate.{step.key}"), counts)
 
 
 def _licence_rule(allowed: list[str]) -> str:

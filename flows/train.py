@@ -24,15 +24,32 @@ from curation.store import Store, settings_hash
 from curation.supervisor import Supervised, supervised
 from distill.rendering import Renderer
 from flows.recipe import Loaded
-from train.arguments import Arguments, arguments
+from flows.rollouts import groups, rollouts
+from train import rl_preflight
+from train.arguments import SAMPLING, Arguments, arguments
+from train.band import Band
 from train.memory import Machine
-from train.run import ERROR, LOG, MODEL, RUNS, SETTINGS, STARTED, Run, RunError, TrainingStopped
-from train.stage import STUDENT, Stage
+from train.preflight import Preflight, look
+from train.rewards.watch import PROXY
+from train.rl_stage import RLStage
+from train.run import ALARM, ERROR, LOG, MODEL, RUNS, SETTINGS, STARTED, Run, RunError, TrainingStopped
+from train.stage import POLICY, STUDENT, OnRows, Stage
 
-HOW = ("device_batch_size", "gradient_checkpointing", "save_every", "keep_checkpoints", "log_every", "report_to")
+HOW = (
+    "device_batch_size",
+    "gradient_checkpointing",
+    "save_every",
+    "keep_checkpoints",
+    "log_every",
+    "report_to",
+    "evaluate_every",
+    "keep_rollouts",
+)
 """Settings that change how a stage runs, not what comes of it."""
 COLUMNS = {"sft": ("prompt", "completion")}
 PAIRS = ("prompt", "chosen", "rejected")
+PROBLEM = ("id", "prompt", "messages", "answer", "verifier", "verifier_args", "source")
+"""Of an RL set what a problem is asked and graded with."""
 TICK = 0.2
 KILLED = 137
 """Exit code of what the system has killed."""
@@ -47,8 +64,11 @@ class Prepared:
     run: Run
     settings: Mapping[str, Any]
     resolved: Arguments
-    renderer: Renderer
+    renderer: Renderer | None
+    """How rows are written for the model; None for RL, which has none."""
     machine: Machine
+    band: Band | None = None
+    """Of RL what the measured pass rates say of its groups; None where nothing was measured."""
 
 
 def prepare(
@@ -68,16 +88,12 @@ def prepare(
     stage = loaded.training.stages[name]
     start = _start(loaded, name, dataset, made, stand_in)
     files = {split: _files(dataset, stage, split) for split in ("train", "test")}
-    con = dataset.store.connect()
-    rows = f"select max(tokens) as longest, count(*) as rows from {parquet(files['train'])}" if files["train"] else None
-    found = arrow(con, rows).to_pylist()[0] if rows else {"longest": 0, "rows": 0}
-    con.close()
-    if not found["rows"]:
-        raise RunError(
-            f"train.{name}.set: {stage.set} of {dataset.ref} has no row to train on; `cuvee inspect {dataset.manifest['name']} "
-            f"--set {stage.set}` shows what became of its traces"
-        )
-    resolved = arguments(name, stage, machine, int(found["longest"]), loaded.recipe.seed)
+    reinforced = isinstance(stage, RLStage)
+    longest = _longest(name, stage, dataset, files["train"])
+    policy = loaded.training.policy
+    measured = None if policy is None else policy.measured
+    resolved = arguments(name, stage, machine, longest, loaded.recipe.seed, measured)
+    sampled = rollouts(loaded, name, stage, dataset, files) if isinstance(stage, RLStage) else {}
     shapes = {
         "kind": stage.KIND,
         "settings": stage.model_dump(mode="json", exclude_defaults=True, exclude={*HOW, "start"}),
@@ -87,6 +103,9 @@ def prepare(
         "seed": loaded.recipe.seed,
         "precision": resolved.precision,
     }
+    if reinforced:
+        drawn = {argument: resolved.trl.get(argument) for _, argument, _ in SAMPLING}
+        shapes |= {"prompts": sampled["prompts"], "sampling": drawn}
     hashed = settings_hash(shapes)[:16]
     folder = Path(out).expanduser() if out else Path(dataset.store.root, RUNS, f"{loaded.recipe.name}.{name}", hashed)
     settings = {
@@ -97,7 +116,7 @@ def prepare(
         "lora": None if stage.lora is None else stage.lora.model_dump(mode="json"),
         "precision": resolved.precision,
         "data": files,
-        "columns": list(COLUMNS.get(stage.TRAINER, PAIRS)),
+        "columns": list(PROBLEM if reinforced else COLUMNS.get(stage.TRAINER, PAIRS)),
         "start": start,
         "seed": loaded.recipe.seed,
         "dataset": dataset.ref,
@@ -109,15 +128,28 @@ def prepare(
         "libraries": {library: version(library) for library in ("trl", "transformers", "torch")},
         "resolved": [list(one) for one in resolved.settings],
         "recipe": loaded.resolved,
-    }
+    } | sampled
     if folder.is_file():
         raise RunError(f"--out: {folder} is a file, not a folder")
     run = Run(folder.resolve())
     _same(run, settings)
     student = loaded.wanted.student
-    assert student is not None
-    written = Renderer.load(student, start["tokenizer"], start["revision"])
-    return Prepared(name, stage, run, settings, resolved, written, machine)
+    written = None
+    if not reinforced:
+        assert student is not None
+        written = Renderer.load(student, start["tokenizer"], start["revision"])
+    expected = groups(loaded, stage, dataset, files["train"]) if isinstance(stage, RLStage) else None
+    return Prepared(name, stage, run, settings, resolved, written, machine, expected)
+
+
+def looked_at(prepared: Prepared, progress: Progress) -> Preflight:
+    """What is found of a prepared stage before it is trained."""
+    settings, stage, folder = dict(prepared.settings), prepared.stage, prepared.run.folder
+    if isinstance(stage, RLStage):
+        return rl_preflight.look(settings, stage, prepared.machine, folder, prepared.band, progress)
+    assert isinstance(stage, OnRows)
+    assert prepared.renderer is not None
+    return look(settings, stage, prepared.renderer, prepared.machine, folder, progress)
 
 
 def train(prepared: Prepared, progress: Progress, accelerate: str | None = None) -> Run:
@@ -161,34 +193,63 @@ def trained(store: Store, loaded: Loaded, name: str) -> Path | None:
 
 def _start(loaded: Loaded, name: str, dataset: Dataset, made: Mapping[str, Path], stand_in: bool) -> dict[str, Any]:
     """The weights, tokenizer and template that a stage starts from."""
-    wanted = loaded.wanted
-    assert wanted.student is not None
-    assert wanted.tokenizer is not None
-    template = None
-    if wanted.student.chat_template is not None:
+    wanted, template = loaded.wanted, None
+    if wanted.student is not None and wanted.student.chat_template is not None:
         template = Path(wanted.student.chat_template).expanduser().read_text(encoding="utf-8")
     start = loaded.training.starts[name]
-    if start != STUDENT:
+    if start not in (STUDENT, POLICY):
         if (before := made.get(start) or trained(dataset.store, loaded, start)) is not None:
             return {"model": str(before), "revision": None, "tokenizer": str(before), "chat_template": template}
         if not stand_in:
             raise RunError(
                 f"train.{name} starts from {start}, which is not trained yet: cuvee train {loaded.given}:{start}"
             )
-    if wanted.tokenizer.url is not None:
+    found = _weights(loaded, name)
+    return found | {"chat_template": template} | ({} if start in (STUDENT, POLICY) else {"instead_of": start})
+
+
+def _weights(loaded: Loaded, name: str) -> dict[str, Any]:
+    """The weights and the tokenizer that a recipe begins with: the student's, or the policy's."""
+    student, policy = loaded.wanted.student, loaded.training.policy
+    if loaded.training.root(name) == POLICY:
+        assert policy is not None
+        model, tokenizer = loaded.recipe.models[policy.model], None
+        whose, called, key = "policy", policy.model, f"models.{policy.model}.model"
+    else:
+        assert student is not None
+        assert loaded.wanted.tokenizer is not None
+        model, tokenizer = loaded.wanted.tokenizer, student.tokenizer
+        whose, called, key = "student", student.model, "student.model"
+    if model.url is not None:
         raise RunError(
-            f"train.{name}: the student {wanted.student.model!r} is reached by `url`, and training needs its weights; name a "
-            "model with a folder or a Hub name as `student.model`"
+            f"train.{name}: the {whose} {called!r} is reached by `url`, and training needs its weights; name a "
+            f"model with a folder or a Hub name as `{key}`"
         )
-    folder = Path(wanted.tokenizer.model).expanduser()
-    model = str(folder.resolve()) if folder.is_dir() else wanted.tokenizer.model
-    tokenizer = wanted.student.tokenizer or model
+    folder = Path(model.model).expanduser()
+    source = str(folder.resolve()) if folder.is_dir() else model.model
+    tokenizer = tokenizer or source
     return {
-        "model": model,
-        "revision": wanted.tokenizer.revision,
+        "model": source,
+        "revision": model.revision,
         "tokenizer": str(Path(tokenizer).expanduser()) if Path(tokenizer).expanduser().is_dir() else tokenizer,
-        "chat_template": template,
-    } | ({} if start == STUDENT else {"instead_of": start})
+    }
+
+
+def _longest(name: str, stage: Stage, dataset: Dataset, files: list[str]) -> int:
+    """Tokens of the longest row, as the set says; 0 for RL, whose rows have none. Raises RunError when there is no row."""
+    found = {"longest": 0, "rows": 0}
+    if files:
+        longest = "0" if isinstance(stage, RLStage) else "max(tokens)"
+        with dataset.store.connect() as con:
+            rows = f"select {longest} as longest, count(*) as rows from {parquet(files)}"
+            found = arrow(con, rows).to_pylist()[0]
+    if not found["rows"]:
+        why = "its traces" if not isinstance(stage, RLStage) else "its problems"
+        raise RunError(
+            f"train.{name}.set: {stage.set} of {dataset.ref} has no row to train on; `cuvee inspect {dataset.manifest['name']}"
+            f"{'' if isinstance(stage, RLStage) else f' --set {stage.set}'}` shows what became of {why}"
+        )
+    return int(found["longest"])
 
 
 def _files(dataset: Dataset, stage: Stage, split: str) -> list[str]:
@@ -272,8 +333,13 @@ def _watch(prepared: Prepared, run: Run, process: Supervised, progress: Progress
         while True:
             ended = process.poll() is not None
             for line in next(logged):
+                if ALARM in line:
+                    progress.line(f"{prepared.name}: step {line['step']}: {line['message']}")
                 if line.get("loss") is not None and line["step"] > done:
-                    step.said = f"loss {line['loss']:.3f}"
+                    if not isinstance(prepared.stage, RLStage):
+                        step.said = f"loss {line['loss']:.3f}"
+                    elif line.get(PROXY) is not None:  # of steps that begin a batch of rollouts
+                        step.said = f"reward {line[PROXY]:.3f}"
                     step.advance(line["step"] - done)
                     done = line["step"]
             if ended:

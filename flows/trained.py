@@ -1,5 +1,6 @@
 """A training stage as printed: what it comes to before it starts, what came of it after."""
 
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -8,10 +9,12 @@ from rich.table import Table
 from curation.inspect.visible import visible
 from flows.telling import say
 from flows.train import Prepared
+from train.rewards.watch import PROXY, RECENT
 from train.run import METRICS, Run
 
 BEFORE_AFTER = (
     ("eval_loss", "held-out loss"),
+    ("eval_completions/correct", "held-out accuracy"),
     ("eval_rewards/margins", "held-out margin"),
     ("eval_margin", "held-out margin"),
     ("eval_rewards/accuracies", "held-out pairs right"),
@@ -40,12 +43,15 @@ def outcome(run: Run) -> dict[str, Any]:
     """What came of a stage, as plain data."""
     lines = run.metrics()
     losses = [line["loss"] for line in lines if "loss" in line]
-    held = [line for line in lines if "eval_loss" in line]
+    held = [line for line in lines if any(name in line for name, _ in BEFORE_AFTER)]
+    rewards = [line[PROXY] for line in lines if line.get(PROXY) is not None]
+    some = max(1, min(RECENT, len(rewards) // 2))
     data: dict[str, Any] = {
         "model": str(run.folder / "model"),
         "steps": max((line["step"] for line in lines), default=0),
     }
     data["loss"] = {"first": losses[0], "last": losses[-1]} if losses else None
+    data["reward"] = {"first": fmean(rewards[:some]), "last": fmean(rewards[-some:])} if rewards else None
     data["held_out"] = {
         name: {"before": held[0][name], "after": held[-1][name]}
         for name, _ in BEFORE_AFTER
@@ -55,9 +61,10 @@ def outcome(run: Run) -> dict[str, Any]:
 
 
 def show_outcome(console: Console, name: str, run: Run) -> None:
-    """The loss, what became of the held-out rows, and where the model is."""
+    """The loss or the reward (of the first and the last lines), what became of the held-out rows, and where the model is."""
     data = outcome(run)
-    told = [] if data["loss"] is None else [f"loss {_number(data['loss']['first'])} to {_number(data['loss']['last'])}"]
+    kind = "loss" if data["reward"] is None else "reward"  # the loss of RL says nothing
+    told = [] if data[kind] is None else [f"{kind} {_number(data[kind]['first'])} to {_number(data[kind]['last'])}"]
     told += [
         f"{label} {_number(data['held_out'][key]['before'])} to {_number(data['held_out'][key]['after'])}"
         for key, label in BEFORE_AFTER

@@ -1,9 +1,10 @@
 """What a stage needs of a device's memory, estimated before it is paid for, and what the machine has. All in bytes.
 
-    weights       4 a parameter: the optimizer's copy is fp32. Frozen ones (LoRA, DPO's reference model) count here too
+    weights       4 a parameter: the optimizer's copy is fp32. Frozen ones (LoRA, a reference model) count here too
     gradients     4 a trained parameter; as much again where several devices average them (DDP's buckets)
     optimizer     8 a trained parameter for AdamW, 4 for RMSprop, next to none for Adafactor
-    activations   what the backward pass reads: by layer, or one layer's and every layer's input with checkpointing
+    activations   what the backward pass reads: by layer, or one layer's and every layer's input with checkpointing; or the keys
+                  and values of all completions that RL samples at once, where that is more
     head          logits: a tile of them through TRL's fused head (SFT, DPO), all of them for SimPO, none for a reward model
     process       Python, its libraries and, on a GPU, CUDA's context
 
@@ -42,6 +43,8 @@ print(json.dumps([{
 } for n in range(torch.cuda.device_count())]))
 """
 """What a process of its own says of the GPUs."""
+PAIRS = ("dpo", "cpo", "reward")
+"""Trainers on pairs."""
 PROCESS = {"cpu": 900 << 20, "cuda": 1 << 30}
 
 
@@ -186,9 +189,9 @@ def estimate(
     lora = settings["lora"]
     trained = model.parameters if lora is None else int(lora["rank"]) * model.adapters
     weights = FP32 * (model.parameters + (trained if lora else 0))
-    if trainer == "dpo" and lora is None:
+    if (trainer == "dpo" or settings.get("reference")) and lora is None:
         weights += FP32 * model.parameters  # the reference; under LoRA it is the model without its adapters
-    rows = arguments["per_device_train_batch_size"] * (1 if trainer == "sft" else 2)  # of a pair both answers
+    rows = arguments["per_device_train_batch_size"] * (2 if trainer in PAIRS else 1)  # of a pair both answers
     tokens = rows * longest
     packed = bool(arguments.get("packing"))
     again = bool(arguments["gradient_checkpointing"])
@@ -196,11 +199,13 @@ def estimate(
     kept = layer + model.layers * tokens * model.hidden * FP32 if again else model.layers * layer
     copies = BF16 * model.linear if half else 0
     head = _head(trainer, model, tokens, lora is None, half, device)
+    sampled = arguments["per_device_train_batch_size"] * arguments.get("steps_per_generation", 0)
+    cache = 0 if arguments.get("use_vllm") else sampled * longest * model.layers * 2 * model.keys * FP32
     return Estimate(
         weights=weights,
         gradients=FP32 * trained * (2 if devices > 1 else 1),
         optimizer=STATES[optimizer(arguments["optim"])] * trained,
-        activations=kept + copies,
+        activations=max(kept + copies, cache),
         head=head,
         process=PROCESS[device],
         parameters=model.parameters,

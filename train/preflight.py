@@ -20,7 +20,7 @@ from distill.staging import FAULTS, TOO_LONG
 from train.memory import FP32, STATES, Estimate, Machine, Size, estimate, optimizer, size, told
 from train.rows import Lengths, columns_of, lengths, rows_of
 from train.run import CHECKPOINTS
-from train.stage import Stage
+from train.stage import OnRows
 
 SAMPLES = 3
 """Rows that are shown."""
@@ -89,7 +89,7 @@ class Preflight:
 
 def look(
     settings: Mapping[str, Any],
-    stage: Stage,
+    stage: OnRows,
     renderer: Renderer,
     machine: Machine,
     folder: Path,
@@ -106,17 +106,24 @@ def look(
         return seen
     seen.steps = steps(settings["arguments"], seen.splits["train"], machine.devices)
     _look_at_steps(seen, settings["arguments"], stage.batch_size)
-    start = settings["start"]
+    model = look_at_machine(seen, settings, folder, longest)
+    if model is not None and renderer.end_of_turn >= model.words:
+        seen.problems.append(
+            f"start: answers end with token {renderer.end_of_turn}, and {settings['start']['model']} knows {model.words:,} "
+            "tokens: this tokenizer is another model's; give `student.tokenizer` and `student.chat_template` that go with the "
+            "weights"
+        )
+    return seen
+
+
+def look_at_machine(seen: Preflight, settings: Mapping[str, Any], folder: Path, longest: int) -> Size | None:
+    """Whether memory and disk will do; gives the model's size, None where it is unknown. longest: tokens of a sequence."""
+    start, machine = settings["start"], seen.machine
     try:
         model = size(start["model"], start["revision"], reward=settings["trainer"] == "reward")
     except (OSError, ValueError, AttributeError, KeyError) as error:  # no config, or one of another kind of model
         seen.warnings.append(f"memory and disk: unknown, {start['model']}: {' '.join(str(error).split())[:200]}")
-        return seen
-    if renderer.end_of_turn >= model.words:
-        seen.problems.append(
-            f"start: answers end with token {renderer.end_of_turn}, and {start['model']} knows {model.words:,} tokens: this "
-            "tokenizer is another model's; give `student.tokenizer` and `student.chat_template` that go with the weights"
-        )
+        return None
     seen.memory = estimate(settings, model, machine.device, machine.devices, longest)
     _look_at_memory(seen, settings, seen.memory, machine)
     seen.disk = disk(settings, model, seen.memory, folder)
@@ -126,11 +133,11 @@ def look(
             f"disk: checkpoints and the model need {told(seen.disk.needed)}, and {told(seen.disk.free)} are free in "
             f"{folder}; free some, give another --out, or keep fewer than {keep} checkpoints (keep_checkpoints)"
         )
-    return seen
+    return model
 
 
 def _look_at_rows(
-    seen: Preflight, settings: Mapping[str, Any], stage: Stage, renderer: Renderer, progress: Progress
+    seen: Preflight, settings: Mapping[str, Any], stage: OnRows, renderer: Renderer, progress: Progress
 ) -> int | None:
     """Reads all rows; gives the tokens of the longest sequence that is trained on, None where there is none."""
     files = settings["data"]
@@ -187,7 +194,7 @@ def _look_at_faults(seen: Preflight, settings: Mapping[str, Any], renderer: Rend
         )
 
 
-def _look_at_lengths(seen: Preflight, settings: Mapping[str, Any], stage: Stage) -> None:
+def _look_at_lengths(seen: Preflight, settings: Mapping[str, Any], stage: OnRows) -> None:
     cut, limit = sum(one.cut for one in seen.splits.values()), settings["arguments"]["max_length"]
     if not cut:
         return

@@ -23,6 +23,8 @@ from curation.durable import sync
 SETTINGS, METRICS, ERROR, STARTED, LOG = "settings.json", "metrics.jsonl", "error.json", "started.json", "train.log"
 MODEL, CHECKPOINTS, COMPLETE, LOCK = "model", "checkpoints", "complete", "lock"
 RUNS = "runs"
+ALARM = "alarm"
+"""Key of a line of the metrics that says what goes wrong: the kind of it; `message` has the rest."""
 
 
 class RunError(ValueError):

@@ -6,6 +6,7 @@ from. What a paper leaves open is ours, and what nobody says is TRL's default (a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 STUDENT = "student"
 """What `start` calls the model that the recipe's sets are written for."""
+POLICY = "policy"
+"""What it calls the model whose samples say how difficult problems are; RL can start from it."""
 
 
 class Lora(BaseModel):
@@ -37,7 +40,7 @@ class Stage(BaseModel):
 
     KIND: ClassVar[str]
     """The algorithm's name."""
-    TRAINER: ClassVar[Literal["sft", "dpo", "cpo", "reward"]]
+    TRAINER: ClassVar[str]
     """TRL's trainer."""
     SETS: ClassVar[tuple[str, ...]]
     """The kinds of set it trains on."""
@@ -45,6 +48,8 @@ class Stage(BaseModel):
     """Where a default comes from, by field."""
     LOSS: ClassVar[Mapping[str, Any]] = {}
     """TRL's arguments that make the algorithm what it is."""
+    PASSED: ClassVar[Mapping[str, str]] = {}
+    """What the algorithm alone has: fields, and what TRL calls them."""
     ANSWERS: ClassVar[bool] = True
     """Whether what it trains answers problems, so that a later stage can start from it and it can be evaluated."""
 
@@ -62,8 +67,6 @@ class Stage(BaseModel):
     """Rows an optimizer step, over all devices."""
     device_batch_size: int = Field(default=4, gt=0)
     """Rows that one device takes at once: memory, not the result, depends on it. At most `batch_size` over the devices."""
-    max_length: int | None = Field(default=None, gt=0)
-    """Tokens a row may have; by default as many as the longest row has, so that none is cut."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     floor: float = Field(default=0.0, ge=0, lt=1)
@@ -103,12 +106,20 @@ class Stage(BaseModel):
         return given
 
 
-class SFT(Stage):
+class OnRows(Stage):
+    """What stages on written answers have."""
+
+    max_length: int | None = Field(default=None, gt=0)
+    """Tokens a row may have; by default as many as the longest row has, so that none is cut."""
+
+
+class SFT(OnRows):
     """Supervised fine-tuning on the answers of an SFT or fusion set; prompts are not trained on."""
 
     KIND: ClassVar[str] = "sft"
-    TRAINER: ClassVar[Literal["sft", "dpo", "cpo", "reward"]] = "sft"
+    TRAINER: ClassVar[str] = "sft"
     SETS: ClassVar[tuple[str, ...]] = ("sft", "fusion")
+    PASSED: ClassVar[Mapping[str, str]] = {"packing": "packing"}
     PAPER: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("learning_rate", "epochs", "batch_size", "schedule", "warmup", "weight_decay"), "s1 (2501.19393, app. D)"
     )
@@ -125,7 +136,7 @@ class SFT(Stage):
     """Several rows in one sequence of `max_length`, kept apart; batch sizes then count sequences."""
 
 
-class Preference(Stage):
+class Preference(OnRows):
     """What stages on pairs of answers have."""
 
     SETS: ClassVar[tuple[str, ...]] = ("preference",)
@@ -135,8 +146,9 @@ class DPO(Preference):
     """Direct preference optimisation (2305.18290)."""
 
     KIND: ClassVar[str] = "dpo"
-    TRAINER: ClassVar[Literal["sft", "dpo", "cpo", "reward"]] = "dpo"
+    TRAINER: ClassVar[str] = "dpo"
     LOSS: ClassVar[Mapping[str, Any]] = {"loss_type": ["sigmoid"]}
+    PASSED: ClassVar[Mapping[str, str]] = {"beta": "beta"}
     PAPER: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("beta", "learning_rate", "batch_size", "optimizer", "schedule", "warmup"), "DPO (2305.18290, app. B)"
     )
@@ -157,8 +169,9 @@ class DPONorm(Preference):
     """DPO with every log-ratio divided by the length of its answer (Tulu 3, 2411.15124)."""
 
     KIND: ClassVar[str] = "dpo_norm"
-    TRAINER: ClassVar[Literal["sft", "dpo", "cpo", "reward"]] = "dpo"
+    TRAINER: ClassVar[str] = "dpo"
     LOSS: ClassVar[Mapping[str, Any]] = {"loss_type": ["sigmoid_norm"]}
+    PASSED: ClassVar[Mapping[str, str]] = {"beta": "beta"}
     PAPER: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("beta", "learning_rate", "epochs", "batch_size", "schedule", "warmup"), "Tulu 3 (2411.15124, table 20, 8B)"
     )
@@ -179,8 +192,9 @@ class SimPO(Preference):
     """Length-normalised likelihoods apart by a margin, without a reference model (2405.14734)."""
 
     KIND: ClassVar[str] = "simpo"
-    TRAINER: ClassVar[Literal["sft", "dpo", "cpo", "reward"]] = "cpo"
+    TRAINER: ClassVar[str] = "cpo"
     LOSS: ClassVar[Mapping[str, Any]] = {"loss_type": "simpo", "cpo_alpha": 0.0}
+    PASSED: ClassVar[Mapping[str, str]] = {"beta": "beta", "gamma": "simpo_gamma"}
     PAPER: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("beta", "gamma", "learning_rate", "epochs", "batch_size", "schedule", "warmup"),
         "SimPO (2405.14734, app. B, Llama-3-Base)",
@@ -202,8 +216,9 @@ class Reward(Preference):
     """A reward model: Bradley-Terry on the pairs, as in InstructGPT (2203.02155)."""
 
     KIND: ClassVar[str] = "reward"
-    TRAINER: ClassVar[Literal["sft", "dpo", "cpo", "reward"]] = "reward"
+    TRAINER: ClassVar[str] = "reward"
     ANSWERS: ClassVar[bool] = False
+    PASSED: ClassVar[Mapping[str, str]] = {"center": "center_rewards_coefficient"}
     PAPER: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("learning_rate", "epochs", "batch_size", "schedule", "floor"), "InstructGPT (2203.02155, app. C.2)"
     )
@@ -217,40 +232,21 @@ class Reward(Preference):
 
 
 STAGES: dict[str, type[Stage]] = {kind.KIND: kind for kind in (SFT, DPO, DPONorm, SimPO, Reward)}
-"""Algorithms by name; RL has a section of its own."""
+"""Algorithms on written answers, by name; those of RL are in rl_stage.py."""
 
 OURS = frozenset(
-    (
-        *("output_dir", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size"),
-        *("gradient_accumulation_steps", "max_length", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
-        *(
-            "warmup_ratio",
-            "weight_decay",
-            "max_grad_norm",
-            "optim",
-            "bf16",
-            "fp16",
-            "gradient_checkpointing",
-            "save_steps",
-        ),
-        *(
-            "save_strategy",
-            "save_total_limit",
-            "logging_steps",
-            "report_to",
-            "packing",
-            "beta",
-            "loss_type",
-            "cpo_alpha",
-        ),
-        *(
-            "simpo_gamma",
-            "center_rewards_coefficient",
-            "seed",
-            "data_seed",
-            "chat_template_path",
-            "resume_from_checkpoint",
-        ),
+    re.findall(
+        r"\w+",
+        """
+    output_dir learning_rate num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps max_length
+    lr_scheduler_type lr_scheduler_kwargs warmup_steps warmup_ratio weight_decay max_grad_norm optim bf16 fp16
+    gradient_checkpointing save_steps save_strategy save_total_limit logging_steps report_to packing beta loss_type cpo_alpha
+    simpo_gamma center_rewards_coefficient seed data_seed chat_template_path resume_from_checkpoint
+    num_generations num_generations_eval steps_per_generation generation_batch_size num_iterations max_completion_length
+    temperature top_p top_k min_p repetition_penalty epsilon epsilon_high scale_rewards reward_weights
+    mask_truncated_completions sync_ref_model ref_model_sync_steps ref_model_mixup_alpha eval_strategy eval_steps
+    use_bias_correction_kl normalize_advantages tau reset_optimizer lam kl_target trust value_learning_rate
+    """,
     )
 )
 """TRL's arguments that a stage sets."""

@@ -85,9 +85,10 @@ def begin(run: Run) -> str | None:
 class Record(TrainerCallback):
     """Writes metrics.jsonl and started.json, marks checkpoints that are whole, and keeps as many of them as are wanted."""
 
-    def __init__(self, run: Run, resumed: int, keep: int | None, held_out: bool) -> None:
+    def __init__(self, run: Run, resumed: int, keep: int | None, held_out: bool, counts_on: bool = False) -> None:
+        """counts_on: whether the trainer's count of tokens goes on from a checkpoint, as those of RL do."""
         self.run, self.resumed, self.keep, self.held_out = run, resumed, keep, held_out
-        self._tokens = max((line.get(TOKENS, 0) for line in run.metrics()), default=0)
+        self._tokens = 0 if counts_on else max((line.get(TOKENS, 0) for line in run.metrics()), default=0)
         self._out: TextIO | None = None
 
     def on_train_begin(
@@ -116,8 +117,6 @@ class Record(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
-        if self._out is None:
-            self._out = (self.run.folder / METRICS).open("a", encoding="utf-8")
         # NaN is no JSON: what is not a number is unknown.
         known: dict[str, Any] = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -125,7 +124,13 @@ class Record(TrainerCallback):
         }
         known |= {"time": round(time.time(), 3), "peak_memory": peak_memory()}
         counted = {name: known[name] + self._tokens for name in (TOKENS, f"eval_{TOKENS}") if name in known}
-        self._out.write(json.dumps({"step": state.global_step} | known | counted) + "\n")
+        self.write({"step": state.global_step} | known | counted)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl."""
+        if self._out is None:
+            self._out = (self.run.folder / METRICS).open("a", encoding="utf-8")
+        self._out.write(json.dumps(line) + "\n")
         self._out.flush()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -10,15 +10,21 @@ import os
 import shutil
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from curation.durable import sync
 from train import preference, sft
+from train.prompting import tokenizer_of
+from train.rl_stage import RL_STAGES
 from train.run import CHECKPOINTS, ERROR, MODEL, Run, step_of
 
+RL = {kind.TRAINER for kind in RL_STAGES.values()}
 HELD_OUT = 256
 """Rows whose loss is told before and after: two passes over them are paid for."""
+ANSWERED = 64
+"""Of RL those that are answered at every measurement: each answer costs as much as one that is trained on."""
 MEMORY = (
     "lower device_batch_size (batch_size, and with it the result, stays), turn gradient_checkpointing on, train adapters "
     "(`lora: {}`), lower max_length, or take more devices"
@@ -34,41 +40,103 @@ def train(run: Run) -> None:
     settings = run.settings
     start = settings["start"]
     set_seed(settings["seed"])
-    tokenizer = _tokenizer(start)
+    tokenizer = tokenizer_of(start)
     model = _model(settings, tokenizer)
     model = model.float()  # the optimizer's weights; with bf16 only what is computed is in it
     checkpoint = begin(run) if _first() else _newest(run)
     arguments = dict(settings["arguments"]) | {"output_dir": str(run.folder / CHECKPOINTS)}
     keep = arguments.pop("save_total_limit", None)  # Record removes old ones, when the new one is whole
     done = step_of(Path(checkpoint)) if checkpoint else 0
-    train_rows, test_rows = (_rows(run, settings, split) for split in ("train", "test"))
-    given = {
-        "model": model,
-        "train_dataset": train_rows,
-        "eval_dataset": test_rows,
-        "processing_class": tokenizer,
-        "peft_config": _adapters(settings),
-        "callbacks": [Record(run, done, keep, test_rows is not None), *_reports(run, arguments, done)],
-    }
-    if settings["trainer"] == "sft":
-        trainer = sft.trainer(watched, arguments, **given)
-    else:
-        trainer = preference.trainer(watched, settings["trainer"], arguments, start.get("revision"), **given)
-    if test_rows is not None and checkpoint is None:
-        trainer.evaluate()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    _finish(run, trainer, tokenizer)
+    with contextlib.ExitStack() as exits:
+        reinforced = settings["trainer"] in RL
+        tables = [_rows(run, settings, split) for split in ("train", "test")]
+        train_rows, test_rows = [_asked(one, tokenizer, settings) for one in tables] if reinforced else tables
+        record = Record(run, done, keep, test_rows is not None, counts_on=reinforced)
+        given = {
+            "model": model,
+            "train_dataset": train_rows,
+            "eval_dataset": test_rows,
+            "processing_class": tokenizer,
+            "peft_config": _adapters(settings),
+            "callbacks": [record, *_reports(run, arguments, done)],
+        }
+        if reinforced:
+            trainer = _reinforced(run, arguments, given, record, checkpoint, exits)
+        elif settings["trainer"] == "sft":
+            trainer = sft.trainer(watched, arguments, **given)
+        else:
+            trainer = preference.trainer(watched, settings["trainer"], arguments, start.get("revision"), **given)
+        if test_rows is not None and checkpoint is None:
+            trainer.evaluate()
+        trainer.train(resume_from_checkpoint=checkpoint)
+        _finish(run, trainer, tokenizer)
 
 
-def _tokenizer(start: dict[str, Any]) -> Any:
-    from distill.tokenized import load_tokenizer
+def _reinforced(
+    run: Run,
+    arguments: dict[str, Any],
+    given: dict[str, Any],
+    record: Any,
+    checkpoint: str | None,
+    exits: contextlib.ExitStack,
+) -> Any:
+    """The trainer of a stage of RL. exits: ends the graders."""
+    from train import rl
+    from train.prompting import Reader
+    from train.rl_reward import Reward
+    from train.rl_watching import Alarms, BetweenBatches
+    from train.watching import watched
 
-    tokenizer = load_tokenizer(start["tokenizer"], start.get("revision"))
-    if start.get("chat_template"):
-        tokenizer.chat_template = start["chat_template"]
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    settings, tokenizer = run.settings, given["processing_class"]
+    if given["eval_dataset"] is None:
+        arguments["eval_strategy"] = "no"
+    repeats = arguments["steps_per_generation"] * arguments["num_iterations"]
+    between = BetweenBatches(repeats // arguments["gradient_accumulation_steps"])
+    given["callbacks"] = [between, record, Alarms(run, record), *given["callbacks"][1:]]
+    reader = Reader(tokenizer, rl.ends(tokenizer, given["model"]), settings["stop"])
+    reward = Reward(settings, exits.enter_context(_graders(run)), reader, _kept(run, arguments, checkpoint))
+    return rl.trainer(watched, settings["trainer"], arguments, settings, reward, checkpoint, **given)
+
+
+def _kept(run: Run, arguments: dict[str, Any], checkpoint: str | None) -> Any:
+    """Where completions are written, taken back to the checkpoint; None where they are not kept."""
+    from curation.rollouts import Sampling
+    from train import rollout_log
+
+    if not run.settings["keep_rollouts"]:
+        return None
+    if _first():
+        rollout_log.begin(run.folder, step_of(Path(checkpoint)) if checkpoint else 0)
+    known = {name: arguments[name] for name in Sampling.model_fields if arguments.get(name)}
+    engine = "vllm" if arguments.get("use_vllm") else "transformers"
+    rank = int(os.environ.get("RANK", "0"))
+    return rollout_log.RolloutLog(run.folder, rank, Sampling(**known), arguments["max_completion_length"], engine)
+
+
+@contextlib.contextmanager
+def _graders(run: Run) -> Iterator[Any]:
+    """Who grades in this process: workers that end with it, and the recipe's judge where a server has it."""
+    from curation.graders import Graders
+    from curation.judge import Judge
+    from curation.judging import graders_of
+    from curation.model import api_key, serve
+    from curation.verify import VERIFIERS
+    from curation.verify.pool import GraderPool
+
+    with contextlib.ExitStack() as exits:
+        needed = [name for name in run.settings["verifiers"] if name in VERIFIERS]
+        pool, asked = exits.enter_context(GraderPool(preload=needed)), None
+        if (told := run.settings.get("judge")) is not None:
+            judge = Judge.model_validate(told)
+            servers = exits.enter_context(serve(judge.model, log=run.folder / "judge.log"))
+            asked = exits.enter_context(graders_of(judge, servers, api_key(judge.model)))
+        yield Graders(pool, asked)
+
+
+def _asked(given: Any, tokenizer: Any, settings: dict[str, Any]) -> Any:
+    from train import rl
+
+    return None if given is None else rl.rows(given, tokenizer, settings)
 
 
 def _model(settings: dict[str, Any], tokenizer: Any) -> Any:
@@ -121,8 +189,9 @@ def _rows(run: Run, settings: dict[str, Any], split: str) -> Any:
     if not (files := settings["data"].get(split)):
         return None
     rows = Dataset.from_parquet(files, columns=settings["columns"], cache_dir=str(run.folder / "cache"))
-    if split == "test" and len(rows) > HELD_OUT:
-        rows = rows.shuffle(seed=settings["seed"]).select(range(HELD_OUT))
+    most = ANSWERED if settings["trainer"] in RL else HELD_OUT
+    if split == "test" and len(rows) > most:
+        rows = rows.shuffle(seed=settings["seed"]).select(range(most))
     return rows if len(rows) else None
 
 
@@ -198,11 +267,14 @@ def _told(error: Exception) -> dict[str, str]:
     """A failure as error.json has it."""
     import torch
 
+    from train.rl_watching import Hopeless
     from train.watching import Diverged
 
     text = str(error)
     if isinstance(error, Diverged):
         return {"kind": "diverged", "message": text}
+    if isinstance(error, Hopeless):
+        return {"kind": "hopeless", "message": text}
     # torch says MemoryError of a processor's memory in words only.
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
         return {"kind": "memory", "message": f"out of memory ({text.splitlines()[0] if text else 'no more'}): {MEMORY}"}

@@ -62,6 +62,7 @@ def train(
     cuvee train demo:sft
     cuvee train my.yaml                     every stage, each on the model of the one before
     cuvee train my.yaml:dpo --set train.dpo.beta=0.2
+    cuvee train my.yaml:rl --set train.rl.group=8
     cuvee train my.yaml:sft --accelerate fsdp2
     """
     with mistakes(ON):
@@ -69,11 +70,10 @@ def train(
         from flows.named import staged
         from flows.preflighted import show as show_preflight
         from flows.recipe import load
-        from flows.train import config, prepare
+        from flows.train import config, looked_at, prepare
         from flows.train import train as start
         from flows.trained import outcome, show_outcome, show_settings
         from train.memory import machine
-        from train.preflight import look
         from train.run import MODEL
 
         path, wanted = staged(recipe) or (recipe, None)
@@ -92,9 +92,7 @@ def train(
         devices, made = machine(), dict[str, Path]()
         for name in [wanted] if wanted else stages:
             prepared = prepare(loaded, name, published, devices, out, made, stand_in=dry_run)
-            seen = look(
-                dict(prepared.settings), prepared.stage, prepared.renderer, devices, prepared.run.folder, progress
-            )
+            seen = looked_at(prepared, progress)
             told[name] = {"settings": [one._asdict() for one in prepared.resolved.settings], "preflight": seen.record()}
             if not as_json:
                 show_settings(console, prepared)

@@ -125,7 +125,7 @@ def test_a_stage_starts_from_the_one_before_it(trainable: Lab) -> None:
         ({"mine": {"set": "sft"}}, "train.mine: 'mine' is no algorithm"),
         ({"sft": {"set": "sft", "start": "dpo"}}, "train.sft.start: 'dpo' is no stage before it whose model answers"),
         ({"sft": {"set": "sft", "trl": {"learning_rate": 1}}}, "train.sft.trl: learning_rate: set by the stage itself"),
-        ({"rl": {"temperature": -1}}, "train.rl.temperature: input should be greater than or equal to 0"),
+        ({"rl": {"temperature": -1}}, "train.rl.temperature: input should be greater than 0"),
     ],
 )
 def test_mistakes_are_told_when_the_recipe_is_loaded(train: dict[str, Any], told: str, trainable: Lab) -> None:
@@ -152,7 +152,9 @@ def test_an_unknown_argument_of_trl_is_named(trainable: Lab) -> None:
         of_stage(trainable, "sft")
 
 
-@pytest.mark.parametrize("trainer", ["sft", "dpo", "cpo", "reward"])
+@pytest.mark.parametrize(
+    "trainer", ["sft", "dpo", "cpo", "reward", "grpo", "rloo", "online_rft", "mirror_descent", "ppo"]
+)
 def test_what_is_said_of_trls_defaults_is_so(trainer: str) -> None:
     fields = config_of(trainer).__dataclass_fields__
 
