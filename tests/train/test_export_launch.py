@@ -164,6 +164,21 @@ def test_what_a_trainer_cannot_be_told_is_noted(tmp_path: Path) -> None:
     ]
 
 
+def test_a_stage_of_rl_is_told_with_its_algorithms_values(tmp_path: Path) -> None:
+    rl = {"is": "r1", "batch_size": 256, "updates": 2, "kl": 0.002, "mask_cut_off": False, "rewards": {"format": {}}}
+    done = exported(tmp_path, "verl", {"rl": SETS["rl"]}, train={"rl": rl})
+    given = launched(tmp_path / "out/rl", "run")
+    assert of(given, "data.train_batch_size") == "32"  # 256 * 2 completions, 16 a problem
+    assert of(given, "actor_rollout_ref.rollout.n") == "16"
+    assert of(given, "actor_rollout_ref.actor.optim.lr") == "3e-06"
+    assert of(given, "actor_rollout_ref.actor.kl_loss_coef") == "0.002"
+    assert of(given, "actor_rollout_ref.actor.clip_ratio_high") == "10"
+    notes = "\n".join(done.sets["rl"].notes)
+    assert "verl has no r1 by that name" in notes
+    for told in ("updates 2", "mask_cut_off false", 'rewards {"format": {}}'):
+        assert f"{told} (recipe: train.rl" in notes
+
+
 def test_one_clip_holds_both_ways(tmp_path: Path) -> None:
     exported(tmp_path, "verl", {"rl": SETS["rl"]}, train={"rl": {"epsilon": 10}})
     given = launched(tmp_path / "out/rl", "run")

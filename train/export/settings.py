@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from train.export.asked import Asked
+from train.rl_stage import DEFAULT, RL_STAGES, RLStage
 from train.stage import STAGES
 
 RL = "rl"
@@ -34,6 +35,20 @@ HOW = (
 )
 """How a stage runs here: a cluster has its own."""
 MEASURED = "as difficulty was measured"
+OURS = {"group": "generations", "kl": "beta", "clip": "epsilon", "clip_high": "epsilon_high"}
+"""What a stage of RL calls what is told here by other names."""
+NOT_TOLD = (
+    "batch_size",
+    "updates",
+    "passes",
+    "vllm",
+    "evaluate_every",
+    "keep_rollouts",
+    "mask_cut_off",
+    "rewards",
+    "curriculum",
+)
+"""What of a stage of RL is told in another way, or only where the recipe says it."""
 
 
 class SettingsError(ValueError):
@@ -98,10 +113,13 @@ def _stage(recipe: Mapping[str, Any], name: str, kind: str) -> tuple[str | None,
     """The first stage that trains on the set: its name, its algorithm, its values."""
     for stage, given in (recipe.get("train") or {}).items():
         values = dict(given or {})
-        algorithm = values.pop("is", stage)
-        if values.get("set", RL if stage == RL else None) != name:
+        algorithm = values.pop("is", DEFAULT if stage == RL else stage)
+        reinforced = stage == RL or algorithm in RL_STAGES
+        if values.get("set", RL if reinforced else None) != name:
             continue
-        if algorithm not in STAGES:  # RL's own section
+        if algorithm in RL_STAGES and (read := _read(algorithm, values)) is not None:
+            return stage, algorithm, _of_rl(stage, read)
+        if algorithm not in STAGES:  # as another version of Cuvee has it: told as it is written
             said = {
                 key: Setting(value, f"recipe: train.{stage}.{key}") for key, value in values.items() if key != "set"
             }
@@ -109,6 +127,35 @@ def _stage(recipe: Mapping[str, Any], name: str, kind: str) -> tuple[str | None,
             return stage, str(chosen), {key: one for key, one in said.items() if one.value is not None}
         return stage, algorithm, _of_stage(stage, algorithm, values)
     return None, {"preference": "dpo", RL: "grpo"}.get(kind, "sft"), {}
+
+
+def _read(algorithm: str, values: Mapping[str, Any]) -> RLStage | None:
+    """A stage of RL; None where this version does not read it."""
+    try:
+        return RL_STAGES[algorithm].model_validate(values)
+    except ValidationError:
+        return None
+
+
+def _of_rl(stage: str, read: RLStage) -> dict[str, Setting]:
+    def origin(*keys: str) -> str:
+        written = [key for key in keys if key in read.model_fields_set]
+        papers = [read.PAPER[key] for key in keys if key in read.PAPER]
+        return f"recipe: train.{stage}.{written[0]}" if written else (papers or ["Cuvee"])[0]
+
+    found = {
+        OURS.get(key, key): Setting(value, origin(key))
+        for key in type(read).model_fields
+        if key not in ("set", "start", *NOT_TOLD) and (value := getattr(read, key)) is not None
+    }
+    found["batch_size"] = Setting(read.problems, f"{origin('batch_size', 'updates', 'group')}: completions / group")
+    if read.updates * read.passes > 1:
+        found["updates"] = Setting(read.updates * read.passes, f"recipe: train.{stage} (updates * passes)")
+    written = read.model_dump(mode="json", exclude_unset=True)
+    for key in ("mask_cut_off", "rewards", "curriculum"):
+        if key in written:
+            found[key] = Setting(written[key], f"recipe: train.{stage}.{key}")
+    return found
 
 
 def _of_stage(stage: str, algorithm: str, values: Mapping[str, Any]) -> dict[str, Setting]:
