@@ -32,7 +32,7 @@ from train.memory import Machine
 from train.preflight import Preflight, look
 from train.rewards.watch import PROXY
 from train.rl_stage import RLStage
-from train.run import ALARM, ERROR, LOG, MODEL, RUNS, SETTINGS, STARTED, Run, RunError, TrainingStopped
+from train.run import ALARM, ERROR, LOG, RUNS, SETTINGS, STARTED, Run, RunError, TrainingStopped
 from train.stage import POLICY, STUDENT, OnRows, Stage
 
 HOW = (
@@ -363,6 +363,3 @@ def _kept(run: Run) -> str:
     if not (whole := run.checkpoints):
         return ". No checkpoint had been written: the same command starts anew"
     return f". Kept: {whole[-1]}; the same command goes on from there (if it is that which fails, remove it)"
-
-
-__all__ = ["MODEL", "Prepared", "prepare", "train", "trained"]

@@ -55,3 +55,14 @@ def vllm_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def lab(tmp_path: Path, fake_server: FakeServer) -> Lab:
     """Six sums, four samples each, from the fake server."""
     return Lab(tmp_path, {"model": NAME, "url": fake_server.url})
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: a tiny model is slower on two, and far slower beside other work."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -125,6 +125,7 @@ def test_a_stage_starts_from_the_one_before_it(trainable: Lab) -> None:
         ({"mine": {"set": "sft"}}, "train.mine: 'mine' is no algorithm"),
         ({"sft": {"set": "sft", "start": "dpo"}}, "train.sft.start: 'dpo' is no stage before it whose model answers"),
         ({"sft": {"set": "sft", "trl": {"learning_rate": 1}}}, "train.sft.trl: learning_rate: set by the stage itself"),
+        ({"rl": {"rewards": {"lenght": {}}}}, "train.rl.rewards.lenght: unknown key; did you mean length?"),
         ({"rl": {"temperature": -1}}, "train.rl.temperature: input should be greater than 0"),
     ],
 )

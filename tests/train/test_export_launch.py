@@ -15,8 +15,8 @@ from train.export.targets import TARGETS
 from train.export.write import Exported, export
 
 RL = {
-    **{"algorithm": "grpo", "temperature": 0.9, "max_tokens": 512, "generations": 16, "batch_size": 32, "beta": 0.04},
-    **{"learning_rate": 3e-6, "epsilon": 0.2, "epsilon_high": 0.28, "steps": 100},
+    **{"is": "grpo", "temperature": 0.9, "max_tokens": 512, "group": 16, "batch_size": 512, "kl": 0.04},
+    **{"learning_rate": 3e-6, "clip": 0.2, "clip_high": 0.28, "steps": 100},
 }
 HOSTILE = 'it\'s "$(touch pwned)" `touch pwned` ${HOME}; touch pwned #\n\\'
 
@@ -113,7 +113,9 @@ def test_nothing_that_a_recipe_says_is_run(tmp_path: Path) -> None:
     models = {"policy": {"model": HOSTILE, "prompt": {"stop": [HOSTILE], "chat_template_kwargs": {"a": HOSTILE}}}}
     for target in ("verl", "openrlhf", "nemo-rl", "trl"):
         folder = tmp_path / target
-        exported(folder, target, {"rl": SETS["rl"]}, models=models, train={"rl": {"algorithm": HOSTILE, HOSTILE: 1}})
+        exported(
+            folder, target, {"rl": SETS["rl"]}, models=models, train={HOSTILE: {"is": "grpo", "trl": {HOSTILE: 1}}}
+        )
         given = launched(folder / "out/rl", "run")
         assert not list(tmp_path.rglob("pwned"))
         if target in ("openrlhf", "trl"):
@@ -148,7 +150,7 @@ def test_what_a_trainer_cannot_be_told_is_noted(tmp_path: Path) -> None:
         {"rl": SETS["rl"], "sft": SETS["sft"]},
         annotate={"pass_rate": pass_rate},
         train={
-            "rl": {"algorithm": "kimi", "rewards": {"accuracy": {}}},
+            "rl": {"is": "kimi", "rewards": {"accuracy": {}}},
             "sft": {"set": "sft", "optimizer": "adafactor"},
         },
     )
@@ -180,7 +182,7 @@ def test_a_stage_of_rl_is_told_with_its_algorithms_values(tmp_path: Path) -> Non
 
 
 def test_one_clip_holds_both_ways(tmp_path: Path) -> None:
-    exported(tmp_path, "verl", {"rl": SETS["rl"]}, train={"rl": {"epsilon": 10}})
+    exported(tmp_path, "verl", {"rl": SETS["rl"]}, train={"rl": {"clip": 10}})
     given = launched(tmp_path / "out/rl", "run")
     assert [of(given, f"actor_rollout_ref.actor.clip_ratio_{side}") for side in ("low", "high")] == ["10", "10"]
 

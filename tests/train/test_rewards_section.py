@@ -1,10 +1,13 @@
 """A recipe's `rewards`: what it may say, and what is told of what it may not."""
 
 import pytest
+from pydantic import ValidationError
 
 from train.rewards.accuracy import ungradable
 from train.rewards.reward import Reward
-from train.rewards.section import KINDS, RewardError, Section, section
+from train.rewards.section import KINDS, Section
+
+section = Section.model_validate
 
 
 def test_a_section_is_read_by_name() -> None:
@@ -30,39 +33,30 @@ def test_rewards_are_named_as_they_name_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "where", "told"),
     [
-        ({"lenght": {}}, "rewards.lenght: unknown key; did you mean length? (known: accuracy, format, ... overlong)"),
-        ({"length": {"wieght": 1}}, "rewards.length.wieght: unknown key; did you mean weight? (known: weight, after)"),
-        ({"format": {"weight": -1}}, "rewards.format.weight: input should be greater than or equal to 0; given -1"),
-        ({"format": {"weight": "much"}}, "rewards.format.weight: input should be a valid number ... given 'much'"),
-        ({"length": {"after": float("nan")}}, "rewards.length.after: input should be ... given nan"),
-        ({"format": 0.1}, "rewards.format: input should be a valid dictionary ... given 0.1"),
+        ({"lenght": {}}, "lenght", "Extra inputs are not permitted"),
+        ({"length": {"wieght": 1}}, "length.wieght", "Extra inputs are not permitted"),
+        ({"format": {"weight": -1}}, "format.weight", "greater than or equal to 0"),
+        ({"format": {"weight": "much"}}, "format.weight", "valid number"),
+        ({"length": {"after": float("nan")}}, "length.after", "finite number"),
+        ({"format": 0.1}, "format", "valid dictionary"),
         (
             {"language": {"language": "tlh"}},
-            "rewards.language.language: is no language that is told apart; known are en, fr, ... given 'tlh'",
+            "language.language",
+            "is no language that is told apart; known are en, fr, ",
         ),
-        ({"overlong": {"limit": 0}}, "rewards.overlong.limit: input should be greater than 0; given 0"),
-        (["accuracy"], "rewards: input should be a valid dictionary ... given ['accuracy']"),
-        ({"accuracy": None}, "rewards: nothing is rewarded from the first step on; give one of them a weight"),
-        ({"accuracy": {"weight": 0}, "length": {}}, "rewards: nothing is rewarded from the first step on"),
+        ({"overlong": {"limit": 0}}, "overlong.limit", "greater than 0"),
+        ({"accuracy": None}, "", "nothing is rewarded from the first step on; give one of them a weight"),
+        ({"accuracy": {"weight": 0}, "length": {}}, "", "nothing is rewarded from the first step on"),
     ],
 )
-def test_a_mistake_is_told_with_its_key_its_value_and_what_is_allowed(given: dict[str, object], told: str) -> None:
-    with pytest.raises(RewardError) as error:
+def test_a_mistake_is_found_at_its_key(given: dict[str, object], where: str, told: str) -> None:
+    with pytest.raises(ValidationError) as error:
         section(given)
-    first, _, last = told.partition(" ... ")
-    assert str(error.value).startswith(first)
-    assert str(error.value).endswith(last)
-
-
-def test_every_mistake_is_told_and_under_the_key_it_stands_at() -> None:
-    with pytest.raises(RewardError) as error:
-        section({"format": {"weight": -1}, "length": {"after": -1}}, where="train.rl.rewards")
-    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == [
-        "train.rl.rewards.format.weight",
-        "train.rl.rewards.length.after",
-    ]
+    [found] = error.value.errors()
+    assert ".".join(map(str, found["loc"])) == where
+    assert told in found["msg"]
 
 
 def test_a_limit_that_is_never_reached_is_a_mistake() -> None:

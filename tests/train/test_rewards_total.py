@@ -18,8 +18,8 @@ from curation.reach import UNKNOWN
 from curation.verify import grade
 from curation.verify.pool import GraderPool
 from train.rewards.reward import Completion
-from train.rewards.scoring import Rewards, Scored
-from train.rewards.section import RewardError, section
+from train.rewards.scoring import RewardError, Rewards, Scored
+from train.rewards.section import Section
 from train.rewards.total import all_equal, told, total
 
 NAN = float("nan")
@@ -152,7 +152,7 @@ def sample(text: str, answer: str | None = "4", verifier: str | None = "exact", 
 
 
 def scored(graders: Graders, *completions: Completion, step: int = 0, group: int = 0, **rewards: Any) -> Scored:
-    stage = Rewards(section(rewards), graders, group or len(completions), max_tokens=100, steps=100)
+    stage = Rewards(Section.model_validate(rewards), graders, group or len(completions), max_tokens=100, steps=100)
     return stage(completions, step)
 
 
@@ -264,7 +264,9 @@ def _on_processes(batches: list[list[Completion]], graders: Graders, given: dict
             meeting.wait(60)
             return joined
 
-        stage = Rewards(section(given), graders, group=4, max_tokens=100, steps=100, gather=gather, rank=rank)
+        stage = Rewards(
+            Section.model_validate(given), graders, group=4, max_tokens=100, steps=100, gather=gather, rank=rank
+        )
         found[rank] = stage(batches[rank], 0)
 
     threads = [threading.Thread(target=process, args=(rank,)) for rank in range(len(batches))]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from train.export.asked import Asked
 from train.rl_stage import DEFAULT, RL_STAGES, RLStage
-from train.stage import STAGES
+from train.stage import STAGES, Stage
 
 RL = "rl"
 LARGEST_BATCH = 128
@@ -114,64 +114,56 @@ def _stage(recipe: Mapping[str, Any], name: str, kind: str) -> tuple[str | None,
     for stage, given in (recipe.get("train") or {}).items():
         values = dict(given or {})
         algorithm = values.pop("is", DEFAULT if stage == RL else stage)
-        reinforced = stage == RL or algorithm in RL_STAGES
-        if values.get("set", RL if reinforced else None) != name:
-            continue
-        if algorithm in RL_STAGES and (read := _read(algorithm, values)) is not None:
-            return stage, algorithm, _of_rl(stage, read)
-        if algorithm not in STAGES:  # as another version of Cuvee has it: told as it is written
-            said = {
-                key: Setting(value, f"recipe: train.{stage}.{key}") for key, value in values.items() if key != "set"
-            }
-            chosen = said.pop("algorithm", Setting("grpo", "Cuvee")).value
-            return stage, str(chosen), {key: one for key, one in said.items() if one.value is not None}
-        return stage, algorithm, _of_stage(stage, algorithm, values)
+        if values.get("set", RL if stage == RL or algorithm in RL_STAGES else None) == name:
+            read = _read(stage, algorithm, values)
+            return stage, algorithm, _of_rl(stage, read) if isinstance(read, RLStage) else _of_rows(stage, read)
     return None, {"preference": "dpo", RL: "grpo"}.get(kind, "sft"), {}
 
 
-def _read(algorithm: str, values: Mapping[str, Any]) -> RLStage | None:
-    """A stage of RL; None where this version does not read it."""
+def _read(stage: str, algorithm: str, values: Mapping[str, Any]) -> Stage:
+    published = (
+        "The dataset was published by another version of Cuvee; run its recipe again, which publishes it by this one"
+    )
+    if (known := RL_STAGES.get(algorithm) or STAGES.get(algorithm)) is None:
+        raise SettingsError(f"train.{stage} of the recipe in the manifest: {algorithm!r} is no algorithm. {published}")
     try:
-        return RL_STAGES[algorithm].model_validate(values)
-    except ValidationError:
-        return None
-
-
-def _of_rl(stage: str, read: RLStage) -> dict[str, Setting]:
-    def origin(*keys: str) -> str:
-        written = [key for key in keys if key in read.model_fields_set]
-        papers = [read.PAPER[key] for key in keys if key in read.PAPER]
-        return f"recipe: train.{stage}.{written[0]}" if written else (papers or ["Cuvee"])[0]
-
-    found = {
-        OURS.get(key, key): Setting(value, origin(key))
-        for key in type(read).model_fields
-        if key not in ("set", "start", *NOT_TOLD) and (value := getattr(read, key)) is not None
-    }
-    found["batch_size"] = Setting(read.problems, f"{origin('batch_size', 'updates', 'group')}: completions / group")
-    if read.updates * read.passes > 1:
-        found["updates"] = Setting(read.updates * read.passes, f"recipe: train.{stage} (updates * passes)")
-    written = read.model_dump(mode="json", exclude_unset=True)
-    for key in ("mask_cut_off", "rewards", "curriculum"):
-        if key in written:
-            found[key] = Setting(written[key], f"recipe: train.{stage}.{key}")
-    return found
-
-
-def _of_stage(stage: str, algorithm: str, values: Mapping[str, Any]) -> dict[str, Setting]:
-    try:
-        read = STAGES[algorithm].model_validate(values)
+        return known.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise SettingsError(
-            f"train.{stage}.{key} of the recipe in the manifest: {first['msg']} (given: {first['input']!r}). The dataset was "
-            "published by another version of Cuvee; run its recipe again, which publishes it by this one"
+            f"train.{stage}.{key} of the recipe in the manifest: {first['msg']} (given: {first['input']!r}). {published}"
         ) from error
-    found = {}
-    for key in type(read).model_fields:
-        value = getattr(read, key)
-        if key not in ("set", "start") and value is not None:
-            origin = f"recipe: train.{stage}.{key}" if key in read.model_fields_set else read.PAPER.get(key, "Cuvee")
-            found[key] = Setting(value, origin)
+
+
+def _of_rl(stage: str, read: RLStage) -> dict[str, Setting]:
+    """By the names that are told here; `batch_size` is in problems, of a batch of rollouts."""
+    found = {
+        OURS.get(key, key): Setting(value, _origin(stage, read, key))
+        for key in type(read).model_fields
+        if key not in ("set", "start", *NOT_TOLD) and (value := getattr(read, key)) is not None
+    }
+    found["batch_size"] = Setting(
+        read.problems, f"{_origin(stage, read, 'batch_size', 'updates', 'group')}: completions / group"
+    )
+    if (updates := read.updates * read.passes) > 1:
+        found["updates"] = Setting(updates, _origin(stage, read, "updates", "passes"))
+    written = read.model_dump(mode="json", exclude_unset=True)
+    for key in ("mask_cut_off", "rewards", "curriculum"):
+        if key in written:
+            found[key] = Setting(written[key], _origin(stage, read, key))
     return found
+
+
+def _of_rows(stage: str, read: Stage) -> dict[str, Setting]:
+    return {
+        key: Setting(value, _origin(stage, read, key))
+        for key in type(read).model_fields
+        if key not in ("set", "start") and (value := getattr(read, key)) is not None
+    }
+
+
+def _origin(stage: str, read: Stage, *keys: str) -> str:
+    """Where a value is from that follows from some settings: the first that the recipe says, else a paper."""
+    written = [f"recipe: train.{stage}.{key}" for key in keys if key in read.model_fields_set]
+    return next(iter([*written, *(read.PAPER[key] for key in keys if key in read.PAPER), "Cuvee"]))

@@ -1,6 +1,6 @@
 """A batch of completions scored: graded, looked at by every reward, summed.
 
-    given = section({"accuracy": {}, "length": {"after": 0.3}})
+    given = Section.model_validate({"accuracy": {}, "length": {"after": 0.3}})
     rewards = Rewards(given, Graders(graders()), group=8, max_tokens=4096, steps=500)
     scored = rewards(completions, step)     # the samples of a prompt stand together, `group` of each
     scored.totals                           # one a completion; None: unknown, trains nothing
@@ -19,8 +19,12 @@ from curation.graders import Graders
 from curation.verify import Verdict
 from train.rewards.accuracy import correct, verdicts
 from train.rewards.reward import Batch, Completion
-from train.rewards.section import RewardError, Section
+from train.rewards.section import Section
 from train.rewards.total import Floats, told, total
+
+
+class RewardError(ValueError):
+    """Rewards that cannot be with completions of this length: a line for everything that is wrong."""
 
 
 @dataclass(frozen=True)

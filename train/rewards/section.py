@@ -5,11 +5,9 @@
 A recipe without the section, or without `accuracy` in it, rewards accuracy; `accuracy: null` says that it does not.
 """
 
-import difflib
-from collections.abc import Mapping
-from typing import Any, Self, get_args
+from typing import Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from train.rewards.accuracy import Accuracy
 from train.rewards.format import Format
@@ -18,10 +16,6 @@ from train.rewards.length import Length
 from train.rewards.overlong import Overlong
 from train.rewards.repetition import Repetition
 from train.rewards.reward import Reward
-
-
-class RewardError(ValueError):
-    """A `rewards` section that cannot be used: a line for everything that is wrong with it."""
 
 
 class Section(BaseModel):
@@ -83,28 +77,3 @@ class Section(BaseModel):
 
 KINDS: dict[str, type[Reward]] = {name: get_args(field.annotation)[0] for name, field in Section.model_fields.items()}
 """Every reward by its name."""
-
-
-def section(given: Mapping[str, Any], where: str = "rewards") -> Section:
-    """A section as it is written. where: the key it stands under. Raises RewardError, which names keys and what is allowed."""
-    try:
-        return Section.model_validate(given)
-    except ValidationError as error:
-        lines = [
-            _told(where, detail["type"], list(detail["loc"]), detail["msg"], detail["input"])
-            for detail in error.errors()
-        ]
-        raise RewardError("\n".join(dict.fromkeys(lines))) from error
-
-
-def _told(where: str, kind: str, location: list[int | str], message: str, given: Any) -> str:
-    """One of pydantic's findings as `rewards.length.weight: what is wrong; given ...`."""
-    path = ".".join(map(str, [where, *location]))
-    if kind == "extra_forbidden":
-        *inside, key = map(str, location)
-        known = [*(KINDS[inside[0]] if inside else Section).model_fields]
-        near = difflib.get_close_matches(key, known, n=1)
-        return f"{path}: unknown key{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(known)})"
-    message = message.removeprefix("Value error, ")
-    shown = "" if isinstance(given, Mapping | BaseModel) else f"; given {given!r}"
-    return f"{path}: {message[0].lower()}{message[1:]}{shown}"

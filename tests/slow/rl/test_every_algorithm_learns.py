@@ -1,11 +1,9 @@
 """Every algorithm, as a recipe names it, raises the accuracy on problems that it has not seen: seconds of CPU each."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from digits_recipe import RIGHT, Digits
 from rl_on_digits import taught
 
@@ -36,12 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

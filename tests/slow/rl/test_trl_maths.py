@@ -1,6 +1,5 @@
 """What TRL computes, held to the papers in float64 NumPy: advantages and losses of GRPO, Dr. GRPO, DAPO and RLOO."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,7 @@ EPSILON = 1e-4
 LENGTH = 8
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
